@@ -1,0 +1,39 @@
+"""What this instance owns at the moment: written by the consumer, read by the producer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from kms.kafka import TopicPartition
+
+
+@dataclass
+class OwnedPartition:
+    """An assigned partition; ``number`` names it in the store and in the claims.
+
+    ``next_offset`` is the first offset not yet folded and committed to the store.
+    """
+
+    number: int
+    where: TopicPartition
+    topic_id: str
+    next_offset: int
+
+
+@dataclass
+class Assignment:
+    """The owned partitions by number, and the group's metadata as of the consumer's last poll.
+
+    Reading and replacing single entries is atomic in Python; nothing here needs a lock, for the
+    group coordinator judges whether what was read is still true.
+    """
+
+    group_metadata: Any = None
+    partitions: dict[int, OwnedPartition] = field(default_factory=dict)
+
+    def offsets(self, numbers: Iterable[int]) -> dict[TopicPartition, int]:
+        """The consumer's offsets of these partitions, those that were given up left out."""
+        owned = [self.partitions.get(number) for number in numbers]
+        return {part.where: part.next_offset for part in owned if part is not None}

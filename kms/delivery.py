@@ -1,0 +1,176 @@
+"""How a batch is fired: exactly once in a transaction, or at least once without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from kms.assignment import Assignment
+from kms.due import Due
+from kms.errors import (
+    AbortTransactionError,
+    KafkaError,
+    RetriableKafkaError,
+    UndeliverableError,
+)
+from kms.kafka import PlainWriter, TransactionalWriter, Writer
+from kms.schedule import Schedule, fired_headers
+from kms.settings import Settings
+
+_FLUSH_SECONDS = 1.0
+
+
+class Job(NamedTuple):
+    """A claimed schedule, decoded: what to send, and whose it is."""
+
+    due: Due
+    schedule: Schedule
+
+
+class Refused(NamedTuple):
+    """A job that Kafka refused for its own sake."""
+
+    job: Job
+    error: KafkaError
+
+
+class Delivery(Protocol):
+    """Fires batches; for the producer thread."""
+
+    def start(self, give_up: Callable[[], bool]) -> None:
+        """Get ready; waits for the cluster, here and later, until ``give_up`` says so."""
+
+    def exists(self, topic: str) -> bool:
+        """Whether a target topic is there; raises RetriableKafkaError if nobody answers."""
+
+    def send(self, jobs: Sequence[Job], group_metadata: Any) -> list[Refused]:
+        """Fire all but those returned. Raises AbortTransactionError if nothing was fired."""
+
+    def refused(self) -> list[Refused]:
+        """After an abort: the jobs that caused it, as far as Kafka told."""
+
+
+class ExactlyOnce:
+    """Target, tombstone and offsets in one transaction (design section 3)."""
+
+    def __init__(self, settings: Settings, assignment: Assignment) -> None:
+        self._assignment = assignment
+        self._writer = TransactionalWriter(settings)
+
+    def start(self, give_up: Callable[[], bool]) -> None:
+        self._writer.start(give_up)
+
+    def exists(self, topic: str) -> bool:
+        return self._writer.exists(topic)
+
+    def refused(self) -> list[Refused]:
+        return _refused(self._writer)
+
+    def send(self, jobs: Sequence[Job], group_metadata: Any) -> list[Refused]:
+        """``group_metadata`` must be from before the jobs' claims were checked.
+
+        Then a partition that went away since has moved the group on, and the coordinator
+        refuses the offsets; newer metadata would hide that.
+        """
+        self._writer.begin()
+        try:
+            refused = [found for job in jobs if (found := self._produce(job)) is not None]
+            numbers = {job.due.number for job in jobs}
+            offsets = self._assignment.offsets(numbers)
+            if group_metadata is None or len(offsets) < len(numbers):
+                # Without its offset nobody would check that a partition is still ours.
+                raise AbortTransactionError("a partition was given up meanwhile")
+            self._writer.commit(offsets, group_metadata)
+        except (AbortTransactionError, UndeliverableError) as error:
+            self._writer.abort()
+            raise AbortTransactionError(str(error)) from error
+        return refused
+
+    def _produce(self, job: Job) -> Refused | None:
+        try:
+            if job.due.republish:
+                _produce_again(self._writer, self._assignment, job)
+                return None
+            _produce_target(self._writer, job)
+        except UndeliverableError as error:
+            return Refused(job, error)
+        _produce_tombstone(self._writer, self._assignment, job)
+        return None
+
+
+class AtLeastOnce:
+    """The tombstone follows the target's acknowledgement; no transactions, no fencing.
+
+    For clusters whose ACLs allow no transactions: what is in flight when the process is killed
+    fires again.
+    """
+
+    def __init__(self, settings: Settings, assignment: Assignment) -> None:
+        self._assignment = assignment
+        self._writer = PlainWriter(settings)
+        self._give_up: Callable[[], bool] = lambda: False
+
+    def start(self, give_up: Callable[[], bool]) -> None:
+        self._give_up = give_up
+
+    def exists(self, topic: str) -> bool:
+        return self._writer.exists(topic)
+
+    def refused(self) -> list[Refused]:
+        return _refused(self._writer)
+
+    def send(self, jobs: Sequence[Job], group_metadata: Any) -> list[Refused]:  # noqa: ARG002
+        refused = []
+        for job in jobs:
+            try:
+                if job.due.republish:
+                    _produce_again(self._writer, self._assignment, job)
+                else:
+                    _produce_target(self._writer, job)
+            except UndeliverableError as error:
+                refused.append(Refused(job, error))
+        refused += self._acknowledged()
+        unsent = {id(found.job) for found in refused}
+        for job in jobs:
+            if id(job) not in unsent and not job.due.republish:
+                _produce_tombstone(self._writer, self._assignment, job)
+        return refused + self._acknowledged()
+
+    def _acknowledged(self) -> list[Refused]:
+        while not self._writer.flush(_FLUSH_SECONDS):
+            if self._give_up():
+                raise RetriableKafkaError("Kafka did not acknowledge all messages in time")
+        return self.refused()
+
+
+def _produce_target(writer: Writer, job: Job) -> None:
+    schedule = job.schedule
+    writer.produce(schedule.topic, schedule.key, schedule.value, schedule.headers, tag=job)
+
+
+def _produce_tombstone(writer: Writer, assignment: Assignment, job: Job) -> None:
+    # On the record's own partition: librdkafka's partitioner would choose another one than the
+    # client that wrote the record, and a tombstone elsewhere deletes nothing.
+    owned = assignment.partitions.get(job.due.number)
+    if owned is None:
+        raise AbortTransactionError("a partition was given up meanwhile")
+    topic, partition = owned.where
+    headers = fired_headers(job.due.offset, owned.topic_id)
+    writer.produce(topic, job.due.id, None, headers, tag=job, partition=partition)
+
+
+def _produce_again(writer: Writer, assignment: Assignment, job: Job) -> None:
+    owned = assignment.partitions.get(job.due.number)
+    if owned is None:
+        raise AbortTransactionError("a partition was given up meanwhile")
+    topic, partition = owned.where
+    due = job.due
+    writer.produce(topic, due.id, due.value, due.headers, tag=job, partition=partition)
+
+
+def _refused(writer: Writer) -> list[Refused]:
+    return [
+        Refused(found.tag, found.error)
+        for found in writer.refused()
+        if isinstance(found.tag, Job) and isinstance(found.error, UndeliverableError)
+    ]

@@ -1,0 +1,72 @@
+"""One root exception, and the exit codes that a supervisor can act on."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the process's exit status says; listed in the README."""
+
+    OK = 0
+    FAILED = 1  # a bug, or a check that did not pass: the log has the traceback or the reason
+    USAGE = 2  # a bad setting or argument; click uses 2 as well
+    CACHE_IN_USE = 3  # another process holds the cache file
+    CACHE = 4  # the cache can't be read or written: disk full, read-only folder
+    KAFKA = 5  # Kafka refused for good: authentication, authorisation, unsupported
+    FENCED = 6  # another instance with the same identity took over
+
+
+class KmsError(Exception):
+    """Root of every error that kms raises on purpose; its text is a sentence for the user.
+
+    ``exit_code`` is what the process ends with when nobody handles the error.
+    """
+
+    exit_code = ExitCode.FAILED
+
+
+class SettingsError(KmsError):
+    """A setting is missing or wrong; the text names it and says what is allowed."""
+
+    exit_code = ExitCode.USAGE
+
+
+class CacheInUseError(KmsError):
+    """Another process has the cache file open for writing."""
+
+    exit_code = ExitCode.CACHE_IN_USE
+
+
+class CacheError(KmsError):
+    """The cache file can't be read or written."""
+
+    exit_code = ExitCode.CACHE
+
+
+class FormatError(KmsError):
+    """Bytes that are no schedule; the text says why."""
+
+
+class KafkaError(KmsError):
+    """Kafka answered with an error that trying again does not heal."""
+
+    exit_code = ExitCode.KAFKA
+
+
+class RetriableKafkaError(KafkaError):
+    """Kafka is out of reach or busy; the same call may succeed later."""
+
+
+class AbortTransactionError(KafkaError):
+    """The running transaction failed and must be aborted; what it held may be tried again."""
+
+
+class FencedError(KafkaError):
+    """Another instance with the same identity took over; this one must end."""
+
+    exit_code = ExitCode.FENCED
+
+
+class UndeliverableError(KafkaError):
+    """Kafka refuses this one message; the others of its batch are not to blame."""

@@ -1,0 +1,67 @@
+"""What the threads count, each its own; read by the metrics at any time.
+
+Plain numbers that one thread writes: counting costs nothing where a million are fired.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+LATENESS_BUCKETS_SECONDS = (
+    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0),
+)
+
+
+@dataclass
+class Errors:
+    """The last error of a thread, and how many there were."""
+
+    count: int = 0
+    last_text: str = ""
+    last_seconds: float = 0.0  # epoch
+
+    def add(self, text: str) -> None:
+        """Take note of an error that the thread survived."""
+        self.count += 1
+        self.last_text = text
+        self.last_seconds = time.time()
+
+
+@dataclass
+class ConsumerFigures:
+    """What the consumer thread did since the start."""
+
+    received: Counter[str] = field(default_factory=Counter)  # by schedule topic
+    cancelled: Counter[str] = field(default_factory=Counter)  # by schedule topic
+    rejected: Counter[tuple[str, str]] = field(default_factory=Counter)  # by topic and reason
+    assigned: int = 0
+    caught_up: int = 0  # of the assigned partitions, those that may fire
+    left_to_load: int = 0  # records of the partitions that may not yet
+    loaded: int = 0
+    errors: Errors = field(default_factory=Errors)
+
+
+@dataclass
+class ProducerFigures:
+    """What the producer thread did since the start."""
+
+    fired: Counter[str] = field(default_factory=Counter)  # by target topic
+    republished: int = 0
+    failed: Counter[tuple[str, str]] = field(default_factory=Counter)  # by target and reason
+    aborted: int = 0
+    lateness_counts: list[int] = field(
+        default_factory=lambda: [0] * (len(LATENESS_BUCKETS_SECONDS) + 1)
+    )
+    lateness_sum_seconds: float = 0.0
+    errors: Errors = field(default_factory=Errors)
+
+    def add_lateness(self, seconds: Iterable[float]) -> None:
+        """Count how late each of a batch was; the last bucket takes what is beyond all."""
+        for late in seconds:
+            self.lateness_counts[bisect_left(LATENESS_BUCKETS_SECONDS, late)] += 1
+            self.lateness_sum_seconds += late

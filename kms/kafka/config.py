@@ -1,0 +1,132 @@
+"""The librdkafka properties of each client, with the reason for each that is not the default."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import socket
+import time
+from typing import Any
+
+import confluent_kafka as ck
+
+from kms.errors import SettingsError
+from kms.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+_SAY_AGAIN_SECONDS = 60.0
+
+
+def transactional_id(settings: Settings) -> str:
+    """Stable for this instance and unique in the group: the next start fences this one.
+
+    By default made of the host name and the cache's path, so that two on one host differ.
+    """
+    instance = settings.kms_instance_id
+    if instance is None:
+        path = hashlib.sha256(str(settings.kms_cache.absolute()).encode()).hexdigest()[:12]
+        instance = f"{socket.gethostname()}-{path}"
+    return f"kms-{settings.consumer_group_id}-{instance}"
+
+
+def reader_config(settings: Settings) -> dict[str, Any]:
+    """For the consumer of the schedule topics."""
+    config: dict[str, Any] = {
+        "group.id": settings.consumer_group_id,
+        "isolation.level": "read_committed",
+        "enable.auto.commit": False,
+        "enable.partition.eof": True,
+        "partition.assignment.strategy": "cooperative-sticky",
+        # Every partition starts at an offset of ours; one that is gone must be noticed.
+        "auto.offset.reset": "error",
+        "allow.auto.create.topics": False,
+        "session.timeout.ms": settings.kms_session_timeout_ms,
+        "heartbeat.interval.ms": max(settings.kms_session_timeout_ms // 4, 100),
+        # A schedule topic or partition that appears later is found within this time.
+        "topic.metadata.refresh.interval.ms": 30_000,
+        # The default pauses a partition for a second whenever the queue is full.
+        "fetch.queue.backoff.ms": 20,
+    }
+    if settings.kms_instance_id is not None:
+        config["group.instance.id"] = settings.kms_instance_id
+    return common_config(settings) | config
+
+
+def writer_config(settings: Settings) -> dict[str, Any]:
+    """For a producer without transactions: acknowledged by all replicas, in order, once."""
+    return common_config(settings) | {
+        "enable.idempotence": True,
+        # Where a Java producer would put them, so that consumers find keys where they were.
+        "partitioner": "murmur2_random",
+        "delivery.report.only.error": True,
+        # A topic that was just created is given this long to show up.
+        "topic.metadata.propagation.max.ms": 5_000,
+    }
+
+
+def transactional_config(settings: Settings) -> dict[str, Any]:
+    """For the producer that fires in transactions."""
+    return writer_config(settings) | {
+        "transactional.id": transactional_id(settings),
+        "transaction.timeout.ms": settings.kms_transaction_timeout_ms,
+        # The broker answers CONCURRENT_TRANSACTIONS while the last markers are written; with the
+        # default of 100 ms every transaction in a row would wait as long (design section 3).
+        "retry.backoff.ms": 1,
+        "retry.backoff.max.ms": 10,
+    }
+
+
+def common_config(settings: Settings) -> dict[str, Any]:
+    """What every client needs to reach the cluster."""
+    return {
+        **settings.kafka_properties(),
+        "bootstrap.servers": settings.kafka_brokers,
+        "security.protocol": settings.security_protocol,
+        "client.id": f"kms-{settings.kms_instance_id or socket.gethostname()}",
+        "log.connection.close": False,
+        "error_cb": _Outages(),
+        "logger": _librdkafka_log(),
+    }
+
+
+def checked_properties(settings: Settings) -> None:
+    """Refuse, with a sentence, properties that librdkafka does not know or values it refuses."""
+    for name, value in settings.kafka_properties().items():
+        try:
+            ck.Producer({name: value, "log_level": 0})
+        except ck.KafkaException as error:
+            reason = error.args[0]
+            # Anything else is about a combination, which the real clients will judge.
+            if reason.code() in (ck.KafkaError._INVALID_ARG,) and name in reason.str():
+                raise SettingsError(
+                    f"{settings.kafka_source(name)} is refused by librdkafka: {reason.str()}."
+                ) from error
+
+
+class _Outages:
+    """Says that Kafka is out of reach in one line, not in one for every attempt."""
+
+    def __init__(self) -> None:
+        self._said_at = float("-inf")
+
+    def __call__(self, error: ck.KafkaError) -> None:
+        if error.fatal():
+            return  # raised by the next call of the client
+        now = time.monotonic()
+        if now - self._said_at >= _SAY_AGAIN_SECONDS:
+            self._said_at = now
+            _log.warning("Kafka: %s (%s); trying again.", error.str(), error.name())
+
+
+def _librdkafka_log() -> logging.Logger:
+    log = logging.getLogger("librdkafka")
+    if not log.filters:
+        log.addFilter(_worth_saying)
+    return log
+
+
+def _worth_saying(record: logging.LogRecord) -> bool:
+    # Below error it tells of its own retries. FAIL and ERROR are connections, which error_cb
+    # says, once.
+    return record.levelno >= logging.ERROR and not record.getMessage().startswith(("FAIL", "ERROR"))

@@ -1,0 +1,85 @@
+"""Kafka's errors sorted into what kms does about them: try again, abort, end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import confluent_kafka as ck
+
+from kms import errors
+
+_FENCED = {
+    ck.KafkaError._FENCED,
+    ck.KafkaError.FENCED_INSTANCE_ID,
+    ck.KafkaError.PRODUCER_FENCED,
+    ck.KafkaError.INVALID_PRODUCER_EPOCH,
+}
+
+# The group moved on while a transaction ran: its offsets are refused, the next one may pass.
+_ABORTABLE = {
+    ck.KafkaError.ILLEGAL_GENERATION,
+    ck.KafkaError.UNKNOWN_MEMBER_ID,
+    ck.KafkaError.REBALANCE_IN_PROGRESS,
+}
+
+_RETRIABLE = {
+    ck.KafkaError._TRANSPORT,
+    ck.KafkaError._ALL_BROKERS_DOWN,
+    ck.KafkaError._TIMED_OUT,
+    ck.KafkaError._TIMED_OUT_QUEUE,
+    ck.KafkaError._WAIT_COORD,
+    ck.KafkaError._WAIT_CACHE,
+    ck.KafkaError._RESOLVE,
+    ck.KafkaError._IN_PROGRESS,
+    ck.KafkaError.REQUEST_TIMED_OUT,
+    ck.KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    ck.KafkaError.COORDINATOR_NOT_AVAILABLE,
+    ck.KafkaError.NOT_COORDINATOR,
+    ck.KafkaError.NOT_LEADER_FOR_PARTITION,
+    ck.KafkaError.LEADER_NOT_AVAILABLE,
+    ck.KafkaError.CONCURRENT_TRANSACTIONS,
+    ck.KafkaError.UNSTABLE_OFFSET_COMMIT,
+}
+
+_UNDELIVERABLE = {
+    ck.KafkaError._UNKNOWN_TOPIC,
+    ck.KafkaError._UNKNOWN_PARTITION,
+    ck.KafkaError.UNKNOWN_TOPIC_OR_PART,
+    ck.KafkaError.TOPIC_EXCEPTION,
+    ck.KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    ck.KafkaError.MSG_SIZE_TOO_LARGE,
+    ck.KafkaError.RECORD_LIST_TOO_LARGE,
+    ck.KafkaError.INVALID_MSG,
+    ck.KafkaError.INVALID_RECORD,
+    ck.KafkaError.POLICY_VIOLATION,
+}
+
+
+@contextmanager
+def kafka_errors(doing: str) -> Iterator[None]:
+    """Translate what confluent_kafka raises inside; ``doing`` begins the sentence."""
+    try:
+        yield
+    except ck.KafkaException as error:
+        raise translated(error.args[0], doing) from error
+
+
+def translated(error: ck.KafkaError, doing: str) -> errors.KafkaError:
+    """The kms error for one of Kafka's, by the design's three kinds (section 6)."""
+    text = f"{doing} failed: {error.str()} ({error.name()})"
+    code = error.code()
+    if code in _FENCED:
+        return errors.FencedError(
+            f"{text}. Another instance runs with the same identity, or took over while this one "
+            "was paused: each needs its own KMS_INSTANCE_ID and KMS_CACHE."
+        )
+    if error.fatal():
+        return errors.KafkaError(text)
+    if code in _UNDELIVERABLE:
+        return errors.UndeliverableError(text)
+    if error.txn_requires_abort() or code in _ABORTABLE:
+        return errors.AbortTransactionError(text)
+    if error.retriable() or code in _RETRIABLE:
+        return errors.RetriableKafkaError(text)
+    return errors.KafkaError(text)

@@ -1,0 +1,172 @@
+"""The consumer of the schedule topics: records out, assignments in."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import confluent_kafka as ck
+
+from kms.errors import RetriableKafkaError
+from kms.kafka.config import reader_config
+from kms.kafka.errors import kafka_errors, translated
+from kms.kafka.values import TopicPartition
+from kms.schedule import Header
+from kms.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+
+class Received(NamedTuple):
+    """One record as it came; ``id`` None is a record without a key."""
+
+    offset: int
+    id: bytes | None
+    value: bytes | None
+    headers: list[Header]
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """What one poll brought, by partition, in order of offset.
+
+    ``ends`` are the offsets at which a partition's end was reported: everything stable before
+    them was delivered. ``gone`` are partitions whose position the log no longer holds.
+    """
+
+    records: Mapping[TopicPartition, list[Received]]
+    ends: Mapping[TopicPartition, int]
+    gone: frozenset[TopicPartition]
+    count: int
+
+
+class AssignmentListener(Protocol):
+    """Told of every change of the assignment, from inside ``TopicReader.poll`` and ``close``."""
+
+    def assigned(self, partitions: list[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """These are ours from now on; answers the offset to read each from."""
+
+    def revoked(self, partitions: list[TopicPartition]) -> None:
+        """These go to somebody else once this returns."""
+
+    def lost(self, partitions: list[TopicPartition]) -> None:
+        """These belong to somebody else already."""
+
+
+class TopicReader:
+    """A consumer group member; for one thread, which also gets the listener's calls.
+
+    ``group_metadata`` is as of the last poll: other threads take it from here, for asking the
+    consumer itself starves behind its poll (measured, design section 3).
+    """
+
+    def __init__(self, settings: Settings, listener: AssignmentListener) -> None:
+        self._listener = listener
+        with kafka_errors("Creating the consumer"):
+            self._client = ck.Consumer(reader_config(settings))
+        self._said: set[str] = set()
+        self.group_metadata: Any = None
+
+    def subscribe(self, topics: Iterable[str]) -> None:
+        """Join the group; partitions arrive through the listener while polling."""
+        self._client.subscribe(
+            list(topics),
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_lost,
+        )
+
+    def poll(self, limit: int, timeout_seconds: float) -> Polled:
+        """At most ``limit`` records, as soon as there is one; nothing after the timeout.
+
+        Raises FencedError or KafkaError where the consumer can't go on.
+        """
+        # consume(n, timeout) would wait for n messages or the whole timeout.
+        first = self._client.poll(timeout_seconds)
+        messages = [] if first is None else [first, *self._client.consume(limit - 1, 0)]
+        self._take_metadata()
+        return self._sorted(messages)
+
+    def read_from(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Go on reading assigned partitions from other offsets."""
+        for partition, offset in offsets.items():
+            with kafka_errors(f"Seeking {partition}"):
+                self._client.seek(ck.TopicPartition(*partition, offset))
+
+    def close(self) -> None:
+        """Leave the group (a static member stays in it until its session ends)."""
+        self._client.close()
+
+    def _take_metadata(self) -> None:
+        # Without a member id the coordinator takes offsets unchecked, as it must from clients
+        # older than KIP-447: metadata taken while out of the group would fence nobody.
+        before = self._client.memberid()
+        metadata = self._client.consumer_group_metadata()
+        if before and before == self._client.memberid():
+            self.group_metadata = metadata
+
+    def _sorted(self, messages: list[ck.Message]) -> Polled:
+        records: dict[TopicPartition, list[Received]] = {}
+        ends: dict[TopicPartition, int] = {}
+        gone: set[TopicPartition] = set()
+        count = 0
+        for message in messages:
+            error = message.error()
+            where = TopicPartition(message.topic() or "", message.partition() or 0)
+            if error is None:
+                count += 1
+                received = Received(
+                    message.offset() or 0,
+                    message.key(),
+                    message.value(),
+                    message.headers() or [],  # type: ignore[arg-type]
+                )
+                found = records.get(where)
+                if found is None:
+                    records[where] = [received]
+                else:
+                    found.append(received)
+            elif error.code() == ck.KafkaError._PARTITION_EOF:
+                ends[where] = message.offset() or 0
+            elif error.code() == ck.KafkaError._AUTO_OFFSET_RESET:
+                gone.add(where)
+            else:
+                self._judge(error, where)
+        return Polled(records, ends, frozenset(gone), count)
+
+    def _judge(self, error: ck.KafkaError, where: TopicPartition) -> None:
+        if error.code() == ck.KafkaError.UNKNOWN_TOPIC_OR_PART:
+            self._say_once(
+                f"Schedule topic {where.topic} does not exist; waiting until it is created "
+                "(python kms.py topics create)."
+            )
+            return
+        problem = translated(error, "Reading the schedule topics")
+        if not isinstance(problem, RetriableKafkaError):
+            raise problem
+        _log.debug("%s", problem)  # error_cb says outages
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            _log.warning("%s", text)
+
+    def _on_assign(self, client: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
+        offsets = self._listener.assigned(_names(partitions))
+        client.incremental_assign(
+            [ck.TopicPartition(*partition, offset) for partition, offset in offsets.items()]
+        )
+
+    def _on_revoke(self, client: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
+        self._listener.revoked(_names(partitions))
+        client.incremental_unassign(partitions)
+
+    def _on_lost(self, client: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
+        self._listener.lost(_names(partitions))
+        client.incremental_unassign(partitions)
+
+
+def _names(partitions: Iterable[ck.TopicPartition]) -> list[TopicPartition]:
+    return [TopicPartition(found.topic, found.partition) for found in partitions]

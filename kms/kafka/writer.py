@@ -1,0 +1,173 @@
+"""The producers: one that fires in transactions, one that waits for acknowledgements."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+import confluent_kafka as ck
+
+from kms.errors import KafkaError, RetriableKafkaError
+from kms.kafka.config import transactional_config, writer_config
+from kms.kafka.errors import kafka_errors, translated
+from kms.kafka.values import TopicPartition
+from kms.schedule import Header
+from kms.settings import Settings
+
+_CALL_SECONDS = 5.0  # how long one call may hold the thread before it looks whether to stop
+_ANY_PARTITION = -1
+
+
+class Undelivered(NamedTuple):
+    """A message that Kafka refused: whose it was, and why."""
+
+    tag: object
+    error: KafkaError
+
+
+class Writer(Protocol):
+    """What is common to both: produce now, learn later what was refused."""
+
+    def produce(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[Header],
+        *,
+        tag: object,
+        partition: int = _ANY_PARTITION,
+    ) -> None: ...
+
+    def exists(self, topic: str) -> bool: ...
+
+    def refused(self) -> list[Undelivered]: ...
+
+
+class _Producer:
+    def __init__(self, config: dict[str, Any]) -> None:
+        with kafka_errors("Creating the producer"):
+            self._client = ck.Producer(config)
+        self._refused: list[Undelivered] = []
+
+    def produce(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[Header],
+        *,
+        tag: object,
+        partition: int = _ANY_PARTITION,
+    ) -> None:
+        """Queue a message; if Kafka refuses it later, ``refused`` names its ``tag``.
+
+        Raises UndeliverableError if it is refused at once. Waits while librdkafka's queue is full.
+        """
+        while True:
+            try:
+                self._client.produce(
+                    topic,
+                    value,
+                    key,
+                    partition,
+                    partial(self._delivered, tag),
+                    headers=list(headers),
+                )
+                return
+            except BufferError:
+                self._client.poll(0.1)
+            except ck.KafkaException as error:
+                raise translated(error.args[0], f"Producing to {topic}") from error
+
+    def exists(self, topic: str) -> bool:
+        """Whether the topic exists and can be seen; raises RetriableKafkaError if out of reach.
+
+        Producing to a missing one would hold the whole transaction until a timeout.
+        """
+        with kafka_errors(f"Looking up topic {topic}"):
+            found = self._client.list_topics(topic, timeout=_CALL_SECONDS).topics[topic]
+        if found.error is None:
+            return True
+        problem = translated(found.error, f"Looking up topic {topic}")
+        if found.error.code() in (
+            ck.KafkaError.UNKNOWN_TOPIC_OR_PART,
+            ck.KafkaError._UNKNOWN_TOPIC,
+            ck.KafkaError.TOPIC_EXCEPTION,
+        ):
+            return False
+        raise problem
+
+    def refused(self) -> list[Undelivered]:
+        """The messages refused since the last call."""
+        refused, self._refused = self._refused, []
+        return refused
+
+    def _delivered(self, tag: object, error: ck.KafkaError | None, _message: ck.Message) -> None:
+        if error is not None:
+            self._refused.append(Undelivered(tag, translated(error, "Producing")))
+
+
+class TransactionalWriter(_Producer):
+    """A transactional, idempotent producer: all of a batch or nothing (KIP-98, KIP-447).
+
+    Every method raises AbortTransactionError when the running transaction must be aborted,
+    FencedError when another instance took over. While the cluster is out of reach it tries
+    again, until ``give_up`` (see ``start``) says so: then it raises RetriableKafkaError.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(transactional_config(settings))
+        self._give_up: Callable[[], bool] = lambda: False
+
+    def start(self, give_up: Callable[[], bool]) -> None:
+        """Get the producer's id; ends at once what a former run left open."""
+        self._give_up = give_up
+        self._until_done("Starting transactions", self._client.init_transactions)
+
+    def begin(self) -> None:
+        """Start a transaction."""
+        with kafka_errors("Beginning a transaction"):
+            self._client.begin_transaction()
+
+    def commit(self, offsets: Mapping[TopicPartition, int], group_metadata: Any) -> None:
+        """Send the consumer's offsets and commit.
+
+        The group coordinator refuses the offsets of an instance that no longer owns the
+        partitions, and with them everything in the transaction.
+        """
+        positions = [ck.TopicPartition(*where, offset) for where, offset in offsets.items()]
+        self._until_done(
+            "Sending offsets to the transaction",
+            lambda seconds: self._client.send_offsets_to_transaction(
+                positions, group_metadata, seconds
+            ),
+        )
+        self._until_done("Committing a transaction", self._client.commit_transaction)
+
+    def abort(self) -> None:
+        """Undo everything since ``begin``."""
+        self._until_done("Aborting a transaction", self._client.abort_transaction)
+
+    def _until_done(self, doing: str, call: Callable[[float], None]) -> None:
+        while True:
+            try:
+                with kafka_errors(doing):
+                    return call(_CALL_SECONDS)
+            except RetriableKafkaError:
+                if self._give_up():
+                    raise
+                time.sleep(0.01)  # librdkafka has waited already, unless it failed at once
+
+
+class PlainWriter(_Producer):
+    """An idempotent producer without transactions."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(writer_config(settings))
+
+    def flush(self, timeout_seconds: float) -> bool:
+        """Wait until all is acknowledged or refused; False if the time did not do."""
+        return self._client.flush(timeout_seconds) == 0

@@ -1,0 +1,140 @@
+"""What a schedule is, and the fold that makes a partition's state out of its records.
+
+Plain values, no I/O: the property tests drive exactly what the service runs.
+The rules are those of the design, section 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+from kms.errors import FormatError
+
+EXPIRED_HEADER = "schedule:expired"
+FIRED_OFFSET_HEADER = "kms-fired-offset"
+FIRED_TOPIC_HEADER = "kms-fired-topic"
+
+Header = tuple[str, bytes | None]
+
+
+class Schedule(NamedTuple):
+    """At ``due_ms`` (epoch milliseconds, UTC) send ``key``, ``value``, ``headers`` to ``topic``.
+
+    ``value`` None is a message with a null value: a tombstone on the target topic.
+    """
+
+    due_ms: int
+    topic: str
+    key: bytes
+    value: bytes | None
+    headers: tuple[Header, ...] = ()
+
+
+class Record(NamedTuple):
+    """One record of a schedule topic; ``id`` is its key, ``value`` None a tombstone."""
+
+    offset: int
+    id: bytes
+    value: bytes | None
+    headers: Sequence[Header] = ()
+
+
+class Row(NamedTuple):
+    """What the fold keeps of a pending schedule: the newest record under its id, whole.
+
+    ``republish`` is set when the schedule's older version was fired after this one was written:
+    compaction would keep that firing's tombstone and erase this record.
+    """
+
+    offset: int
+    due_ms: int
+    value: bytes
+    headers: tuple[Header, ...] = ()
+    republish: bool = False
+
+
+class Rows(Protocol):
+    """The state of one partition, by schedule id: a dict, or the store's view of its table."""
+
+    def get(self, schedule_id: bytes, /) -> Row | None: ...
+    def __setitem__(self, schedule_id: bytes, row: Row, /) -> None: ...
+    def __delitem__(self, schedule_id: bytes, /) -> None: ...
+
+
+class Change(Enum):
+    """What folding one record did."""
+
+    SCHEDULED = "scheduled"  # new, or an update of what was pending
+    CANCELLED = "cancelled"  # a plain null took a pending schedule away
+    FIRED = "fired"  # the tombstone of a firing took it away
+    OVERTAKEN = "overtaken"  # fired, but a newer version is pending and must be re-published
+    NOTHING = "nothing"  # a tombstone for what was not there
+
+
+class Fired(NamedTuple):
+    """Which version a firing's tombstone speaks of: its offset, in the topic with this id."""
+
+    offset: int
+    topic_id: str
+
+
+def fold(rows: Rows, record: Record, topic_id: str, due_of: Callable[[bytes], int]) -> Change:
+    """Apply one record to the rows of its partition; the records come in order of offset.
+
+    ``topic_id`` is the id of the topic the record was read from, ``due_of`` takes the due time
+    (epoch ms) out of a value. Raises FormatError for a value that is no schedule; whatever was
+    pending under its id is gone then, for the newest record under an id is its truth.
+    """
+    if record.value is None:
+        return _fold_tombstone(rows, record, topic_id)
+    try:
+        due_ms = due_of(record.value)
+    except FormatError:
+        if rows.get(record.id) is not None:
+            del rows[record.id]
+        raise
+    rows[record.id] = Row(record.offset, due_ms, record.value, tuple(record.headers))
+    return Change.SCHEDULED
+
+
+def fired_headers(offset: int, topic_id: str) -> list[Header]:
+    """The headers of the tombstone written after firing the record at ``offset``.
+
+    ``schedule:expired`` is what sky-uk's scheduler writes, so its consumers keep working.
+    """
+    return [
+        (EXPIRED_HEADER, b"true"),
+        (FIRED_OFFSET_HEADER, b"%d" % offset),
+        (FIRED_TOPIC_HEADER, topic_id.encode()),
+    ]
+
+
+def fired_of(headers: Sequence[Header]) -> Fired | None:
+    """Which version a tombstone says was fired, or None for a plain one.
+
+    Headers that can't be read make it a plain one: a null value always means "no longer wanted".
+    """
+    found = dict(headers)
+    offset, topic_id = found.get(FIRED_OFFSET_HEADER), found.get(FIRED_TOPIC_HEADER)
+    if offset is None or topic_id is None or not offset.isdigit():
+        return None
+    return Fired(int(offset), topic_id.decode(errors="replace"))
+
+
+def _fold_tombstone(rows: Rows, record: Record, topic_id: str) -> Change:
+    row = rows.get(record.id)
+    if row is None:
+        return Change.NOTHING
+    fired = fired_of(record.headers)
+    # Another topic's id: the records were copied here, and offsets there mean nothing here.
+    if fired is not None and fired.topic_id == topic_id:
+        if row.offset > fired.offset:
+            rows[record.id] = row._replace(republish=True)
+            return Change.OVERTAKEN
+        del rows[record.id]
+        return Change.FIRED
+    del rows[record.id]
+    expired = any(name == EXPIRED_HEADER for name, _ in record.headers)
+    return Change.FIRED if expired else Change.CANCELLED

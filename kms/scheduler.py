@@ -1,0 +1,203 @@
+"""The only apscheduler: it owns *when*. Job store, executor and scheduler on the cache.
+
+APScheduler 3.11 waits for the next due time and asks the job store for what is due; the rows
+come out in batches as light jobs, and the executor only hands them over (design section 5).
+"""
+
+# APScheduler publishes no types: what derives from it derives from Any.
+# mypy: disable-error-code="misc"
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from apscheduler.executors.base import BaseExecutor
+from apscheduler.job import Job
+from apscheduler.jobstores.base import BaseJobStore, JobLookupError
+from apscheduler.schedulers.blocking import BlockingScheduler
+from apscheduler.triggers.base import BaseTrigger
+
+from kms.claims import Claims
+from kms.due import Due, DueQueue
+from kms.store import Filter, Reader
+from kms.worker import Worker
+
+BATCH = 5_000  # rows looked at in one go, a partition
+_LONGEST_WAIT = timedelta(minutes=1)  # clocks jump
+_EPOCH = datetime.fromtimestamp(0, UTC)
+_PAUSE_SECONDS = 0.002
+
+
+class DueScheduler(Worker):
+    """The scheduler thread: hands what is due to ``queue``, of the partitions that are open."""
+
+    def __init__(self, reader: Reader, claims: Claims, queue: DueQueue) -> None:
+        super().__init__("scheduler")
+        self._scheduler = BlockingScheduler(
+            timezone=UTC,
+            jobstores={"default": CacheJobStore(reader, claims, queue, self)},
+            executors={"default": HandOver(queue)},
+        )
+
+    def wakeup(self) -> None:
+        """Look again now: rows or partitions were added."""
+        if self._scheduler.running:
+            self._scheduler.wakeup()
+
+    def run(self) -> None:
+        self._scheduler.start()  # returns after shutdown
+
+    def stop(self) -> None:
+        super().stop()
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
+
+    def jobs(self) -> list[Job]:
+        """Every pending schedule as APScheduler sees it, soonest first."""
+        found: list[Job] = self._scheduler.get_jobs()
+        return found
+
+
+class CacheJobStore(BaseJobStore):
+    """APScheduler's view of the cache: reads rows, never writes them.
+
+    ``remove_job`` means *handed over*, not *deleted*: the row goes when its tombstone is folded.
+    Adding and changing is done through the schedule topic and nothing else.
+    """
+
+    def __init__(self, reader: Reader, claims: Claims, queue: DueQueue, worker: Worker) -> None:
+        super().__init__()
+        self._reader = reader
+        self._claims = claims
+        self._queue = queue
+        self._worker = worker
+
+    def get_due_jobs(self, now: datetime) -> list[Job]:
+        """Claim what is due, in order of due time; waits while the queue is full."""
+        while self._queue.full():
+            if self._worker.stopping.wait(_PAUSE_SECONDS):
+                return []
+        # APScheduler would log an error raised here and try again for ever.
+        return self._worker.guarded(lambda: self._claim_due(_epoch_ms(now))) or []
+
+    def get_next_run_time(self) -> datetime:
+        """When to look next: at the next due time, in a minute at the latest."""
+        latest = datetime.now(UTC) + _LONGEST_WAIT
+        due_ms = self._worker.guarded(self._next_due_ms)
+        return latest if due_ms is None else min(_moment(due_ms), latest)
+
+    def lookup_job(self, job_id: str) -> Job | None:
+        """The pending schedule with this id; None where there is none, or more than one topic's."""
+        found = list(self._reader.pending(Filter(id=job_id.encode()), limit=1))
+        return ScheduleJob(self._scheduler, job_id, found[0].due_ms) if found else None
+
+    def get_all_jobs(self) -> list[Job]:
+        """Every pending schedule, soonest first; reads the whole cache."""
+        return [
+            ScheduleJob(self._scheduler, _text(found.id), found.due_ms)
+            for found in self._reader.pending(Filter())
+        ]
+
+    def remove_job(self, job_id: str) -> None:
+        """Handed over; nothing to do here."""
+
+    def add_job(self, job: Job) -> None:
+        """Not here: write a record to the schedule topic."""
+        raise NotImplementedError("schedules are added through the schedule topic")
+
+    def update_job(self, job: Job) -> None:
+        """Not here: write a record to the schedule topic."""
+        raise JobLookupError(job.id)
+
+    def remove_all_jobs(self) -> None:
+        """Not here: write tombstones to the schedule topic."""
+        raise NotImplementedError("schedules are cancelled through the schedule topic")
+
+    def _claim_due(self, now_ms: int) -> list[Job]:
+        taken: list[Due] = []
+        for number in self._claims.open_numbers():
+            overtaken = self._reader.overtaken(number, BATCH)
+            taken += self._claims.take(number, overtaken, None)
+            start = self._claims.start_of_search(number)
+            if start is None:
+                continue
+            found = self._reader.due(number, start, now_ms, BATCH)
+            if found:
+                end = (found[-1].due_ms, found[-1].offset)
+                taken += self._claims.take(number, found, end)
+        taken.sort(key=lambda due: due.due_ms)  # stable: a partition's own order stays
+        return [ScheduleJob(self._scheduler, _text(due.id), due.due_ms, due) for due in taken]
+
+    def _next_due_ms(self) -> int | None:
+        soonest = None
+        for number in self._claims.open_numbers():
+            start = self._claims.next_search(number)
+            due_ms = None if start is None else self._reader.next_due_ms(number, start)
+            if due_ms is not None and (soonest is None or due_ms < soonest):
+                soonest = due_ms
+        return soonest
+
+
+class ScheduleJob(Job):
+    """A job made for a row, without APScheduler's checks of callables: it has none.
+
+    ``misfire_grace_time`` None: late is better than never.
+    """
+
+    __slots__ = ("due",)
+
+    def __init__(self, scheduler: Any, job_id: str, due_ms: int, due: Due | None = None) -> None:
+        self._scheduler = scheduler
+        self._jobstore_alias = "default"
+        self.id = self.name = job_id
+        self.due = due
+        self.next_run_time = _moment(due_ms)
+        self.trigger = _ONCE
+        self.executor = "default"
+        self.coalesce = True
+        self.misfire_grace_time = None
+        self.max_instances = 1
+
+    def _get_run_times(self, _now: datetime) -> list[datetime]:
+        return [self.next_run_time]
+
+
+class HandOver(BaseExecutor):
+    """APScheduler's executor: hands claimed jobs to the queue, runs nothing itself."""
+
+    def __init__(self, queue: DueQueue) -> None:
+        super().__init__()
+        self._queue = queue
+
+    def submit_job(self, job: ScheduleJob, run_times: list[datetime]) -> None:  # noqa: ARG002
+        """Put the job's schedule on the queue."""
+        if job.due is not None:  # None only in what jobs() lists
+            self._queue.put(job.due)
+
+    def _do_submit_job(self, job: ScheduleJob, run_times: list[datetime]) -> None:
+        self.submit_job(job, run_times)
+
+
+class _Once(BaseTrigger):
+    def get_next_fire_time(self, _previous: datetime | None, _now: datetime) -> None:
+        return None
+
+
+_ONCE = _Once()
+
+
+def _epoch_ms(moment: datetime) -> int:
+    # In whole numbers, rounded down: a float could round a due time up and fire a bit early.
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+def _moment(due_ms: int) -> datetime:
+    try:
+        return _EPOCH + timedelta(milliseconds=due_ms)
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC) if due_ms > 0 else _EPOCH
+
+
+def _text(schedule_id: bytes) -> str:
+    return schedule_id.decode(errors="backslashreplace")

@@ -1,0 +1,141 @@
+"""Wires the threads, watches them, stops them in order."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from types import FrameType
+
+from kms.assignment import Assignment
+from kms.claims import Claims
+from kms.consumer import ScheduleConsumer
+from kms.delivery import AtLeastOnce, Delivery, ExactlyOnce
+from kms.due import DueQueue
+from kms.errors import ExitCode, KmsError
+from kms.formats import FORMATS
+from kms.kafka import Admin, checked_properties
+from kms.metrics import MetricsServer
+from kms.producer import ScheduleProducer
+from kms.progress import Progress
+from kms.scheduler import DueScheduler
+from kms.settings import Settings
+from kms.store import CacheFile, Reader, Writer
+from kms.worker import Worker
+
+_WATCH_SECONDS = 0.2
+_STOP_SECONDS = 30.0
+
+_log = logging.getLogger(__name__)
+
+
+class Service:
+    """One instance: a consumer, a scheduler and a producer thread over one cache file.
+
+    Making one takes the cache file, raises CacheInUseError if another process has it, and makes
+    the clients; ``run`` does the rest.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        checked_properties(settings)
+        self._exits = ExitStack()
+        with ExitStack() as exits:
+            file = exits.enter_context(closing(CacheFile(settings.kms_cache)))
+            scheduler_reader = exits.enter_context(closing(Reader(file.path)))
+            metrics_reader = exits.enter_context(closing(Reader(file.path)))
+            self._wire(settings, Writer(file), scheduler_reader)
+            self.metrics = MetricsServer(
+                settings.prometheus_scraping_endpoint_port,
+                self.consumer.figures,
+                self.producer.figures,
+                metrics_reader,
+            )
+            exits.callback(self.metrics.stop)
+            self._exits = exits.pop_all()
+
+    def run(self, stopping: threading.Event) -> None:
+        """Run until ``stopping`` is set or a thread fails, whose error is raised then."""
+        workers: list[Worker] = [self.scheduler, self.producer, self.consumer]
+        with self._exits:
+            try:
+                for worker in workers:
+                    worker.start()
+                with Progress(self.consumer.figures) as progress:
+                    while not stopping.wait(_WATCH_SECONDS):
+                        progress.update()
+                        for worker in workers:
+                            worker.raise_for_error()
+            finally:
+                # In this order: nothing new becomes due, the running transaction ends, then the
+                # partitions are given up.
+                for worker in workers:
+                    _end(worker)
+            for worker in workers:
+                worker.raise_for_error()
+
+    def _wire(self, settings: Settings, writer: Writer, reader: Reader) -> None:
+        form = FORMATS["avro"]
+        queue, assignment = DueQueue(), Assignment()
+        claims = Claims()
+        self.scheduler = DueScheduler(reader, claims, queue)
+        claims.changed = self.scheduler.wakeup
+        delivery: Delivery
+        if settings.kms_delivery == "exactly-once":
+            delivery = ExactlyOnce(settings, assignment)
+        else:
+            delivery = AtLeastOnce(settings, assignment)
+        self.producer = ScheduleProducer(delivery, queue, claims, assignment, form)
+        self.consumer = ScheduleConsumer(
+            settings, Admin(settings), writer, claims, assignment, form
+        )
+
+
+def run_service(settings: Settings) -> ExitCode:
+    """Run in this process until SIGTERM or Ctrl-C; a second signal leaves at once.
+
+    Raises the KmsError of whatever ended it otherwise.
+    """
+    stopping = threading.Event()
+    with _signals(stopping):
+        service = Service(settings)
+        _log.info(
+            "kms runs: topics %s, group %s, cache %s, %s, metrics at http://localhost:%d/metrics.",
+            ", ".join(settings.schedule_topics),
+            settings.consumer_group_id,
+            settings.kms_cache,
+            settings.kms_delivery,
+            service.metrics.port,
+        )
+        try:
+            service.run(stopping)
+        except KmsError:
+            raise
+        except Exception:  # noqa: BLE001 - the last stop: said whole, and the exit code says it
+            _log.exception("kms ends: this is a bug.")
+            return ExitCode.FAILED
+    _log.info("kms ended; everything it had begun is finished or undone.")
+    return ExitCode.OK
+
+
+def _end(worker: Worker) -> None:
+    worker.stop()
+    if not worker.join(_STOP_SECONDS):
+        _log.error("The %s thread did not end in %.0f s.", worker.name, _STOP_SECONDS)
+
+
+@contextmanager
+def _signals(stopping: threading.Event) -> Iterator[None]:
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        if stopping.is_set():
+            os._exit(128 + number)  # asked twice: now
+        stopping.set()
+
+    before = {each: signal.signal(each, on_signal) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -1,0 +1,136 @@
+"""The types of settings that Python has no type for, and how each says what is allowed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, get_args, get_origin
+
+from annotated_types import Ge, Le
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, PlainValidator, SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_settings import NoDecode
+
+from kms.kafka_properties import KafkaProperties
+
+_NAME_TEXT = "1 to 249 characters of a-z, A-Z, 0-9, '.', '_' and '-'"
+# Kafka has one rule for the names of topics and of static members.
+_NAME = re.compile(r"(?!\.{1,2}$)[a-zA-Z0-9._-]{1,249}")
+_BROKER = re.compile(r"(?:[a-zA-Z0-9._-]+|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})")
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """In a field's metadata: what its value must be, as the end of a sentence."""
+
+    text: str
+
+
+def type_text(field: FieldInfo) -> str:
+    """What a setting must be, as the end of "must be ...": for errors, help and the README."""
+    limits: dict[str, object] = {}
+    for item in field.metadata:
+        if isinstance(item, Allowed):
+            return item.text
+        if isinstance(item, Ge):
+            limits["from"] = item.ge
+        if isinstance(item, Le):
+            limits["to"] = item.le
+    if get_origin(field.annotation) is Literal:
+        *first, last = get_args(field.annotation)
+        return f"{', '.join(first)} or {last}"
+    if field.annotation is int:
+        return " ".join(["a whole number", *(f"{word} {limit}" for word, limit in limits.items())])
+    raise TypeError(f"give the type {field.annotation} an Allowed")
+
+
+def quoted(value: object) -> str:
+    """A value as part of one line, shortened where it is long."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _split(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _upper(value: object) -> object:
+    return value.strip().upper() if isinstance(value, str) else value
+
+
+def _lower(value: object) -> object:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+def _valid_brokers(value: str) -> str:
+    brokers = [part.strip() for part in value.split(",") if part.strip()]
+    if not brokers:
+        raise ValueError("is empty")
+    for broker in brokers:
+        address = _BROKER.fullmatch(broker)
+        if address is None or not 1 <= int(address[1]) <= 65535:
+            raise ValueError(f"{quoted(broker)} is not")
+    return ",".join(brokers)
+
+
+def _valid_topics(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value:
+        raise ValueError("is empty")
+    for topic in value:
+        if not _NAME.fullmatch(topic):
+            raise ValueError(f"{quoted(topic)} is not")
+        if value.count(topic) > 1:
+            raise ValueError(f"{quoted(topic)} is there twice")
+    return value
+
+
+def _valid_instance_id(value: str | None) -> str | None:
+    if value is not None and not _NAME.fullmatch(value):
+        raise ValueError(f"is {quoted(value)}")
+    return value
+
+
+def _valid_file_path(value: Path) -> Path:
+    if value == Path():  # also what an empty text gives
+        raise ValueError("names none")
+    return value
+
+
+def _valid_properties(value: object) -> KafkaProperties:
+    if not isinstance(value, Mapping) or not all(
+        isinstance(text, str | SecretStr) for text in value.values()
+    ):
+        raise ValueError("is something else")
+    return KafkaProperties(value)
+
+
+Brokers = Annotated[
+    str,
+    Allowed("host:port, or several of them, comma-separated"),
+    AfterValidator(_valid_brokers),
+]
+Topics = Annotated[
+    tuple[str, ...],
+    NoDecode,
+    Allowed(f"topic names ({_NAME_TEXT}), comma-separated and each once"),
+    BeforeValidator(_split),
+    AfterValidator(_valid_topics),
+]
+InstanceId = Annotated[str | None, Allowed(_NAME_TEXT), AfterValidator(_valid_instance_id)]
+FilePath = Annotated[Path, Allowed("the path of a file"), AfterValidator(_valid_file_path)]
+SecurityProtocol = Annotated[
+    Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"], BeforeValidator(_upper)
+]
+Delivery = Annotated[Literal["exactly-once", "at-least-once"], BeforeValidator(_lower)]
+LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)]
+Properties = Annotated[
+    KafkaProperties,
+    NoDecode,
+    Allowed("librdkafka's properties by name"),
+    PlainValidator(_valid_properties),
+    PlainSerializer(KafkaProperties.shown),
+]

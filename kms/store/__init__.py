@@ -1,0 +1,20 @@
+"""The only SQL: the cache file, its one writer and its many readers.
+
+The file is always exactly the fold of each partition up to its checkpoint, whatever kills the
+process; it may be thrown away at any time, for the topic is the truth.
+"""
+
+from kms.store.file import CacheFile
+from kms.store.reader import Filter, Pending, Reader
+from kms.store.writer import Checkpoint, Folded, PartitionRows, Writer
+
+__all__ = [
+    "CacheFile",
+    "Checkpoint",
+    "Filter",
+    "Folded",
+    "PartitionRows",
+    "Pending",
+    "Reader",
+    "Writer",
+]

@@ -1,0 +1,190 @@
+"""The cache file itself: opened, locked, checked, set aside when it can't be used."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kms.errors import CacheError, CacheInUseError
+
+VERSION = 1  # of the tables below; a file of another version is set aside and rebuilt
+APPLICATION_ID = 0x6B6D7331  # "kms1": tells our file from somebody else's database
+
+# The due index holds the offset too: the order in which schedules of one partition fire.
+_TABLES = f"""
+BEGIN;
+CREATE TABLE partitions (
+    number INTEGER PRIMARY KEY,
+    topic TEXT NOT NULL,
+    partition INTEGER NOT NULL,
+    topic_id TEXT NOT NULL,
+    cluster_id TEXT NOT NULL,
+    next_offset INTEGER NOT NULL,
+    seen_ms INTEGER NOT NULL,
+    written_ms INTEGER NOT NULL,
+    UNIQUE (topic, partition)
+);
+CREATE TABLE schedules (
+    number INTEGER NOT NULL,
+    id BLOB NOT NULL,
+    offset INTEGER NOT NULL,
+    due_ms INTEGER NOT NULL,
+    value BLOB NOT NULL,
+    headers TEXT,
+    republish INTEGER NOT NULL,
+    UNIQUE (number, id)
+);
+CREATE INDEX schedules_due ON schedules (number, due_ms, offset);
+CREATE INDEX schedules_republish ON schedules (number) WHERE republish;
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {VERSION};
+COMMIT;
+"""
+
+_log = logging.getLogger(__name__)
+
+
+class CacheFile:
+    """The cache file of one running instance, held by a lock until ``close``.
+
+    Raises CacheInUseError, before it touches anything, if another process holds it, and
+    CacheError if the folder can't be written. A file that is damaged, or of another version, is
+    moved out of the way with a warning and an empty one made in its place.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = _lock(path)
+        try:
+            with cache_errors(path):
+                reason = _unusable(path)
+                if reason is not None:
+                    _set_aside(path, reason)
+                _create(path)
+        except BaseException:
+            self.close()
+            raise
+
+    def connect(self) -> sqlite3.Connection:
+        """A new connection for writing; the caller closes it."""
+        with cache_errors(self.path):
+            return _connect(self.path)
+
+    def close(self) -> None:
+        """Let another process have the file."""
+        os.close(self._lock)
+
+
+def connect_for_reading(path: Path) -> sqlite3.Connection:
+    """A read-only connection that can be used beside the running service.
+
+    Raises CacheError if there is no cache, or one that can't be read.
+    """
+    if not path.exists():
+        raise CacheError(f"There is no cache at {path}: has kms run with this KMS_CACHE yet?")
+    with cache_errors(path):
+        reason = _unusable(path)
+        if reason is not None:
+            raise CacheError(f"The cache {path} can't be read: {reason}.")
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        connection.execute("PRAGMA cache_size = -8192")  # KiB
+        return connection
+
+
+@contextmanager
+def cache_errors(path: Path) -> Iterator[None]:
+    """Translate the errors of SQLite and the file system into CacheError."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise CacheError(
+            f"The cache {path} failed: {error}. Nothing is lost: the schedules are in Kafka. "
+            "Make room, or the folder writable, or remove the file, and start again."
+        ) from error
+    except OSError as error:
+        raise CacheError(f"The cache {path} can't be used: {error.strerror or error}.") from error
+
+
+def _lock(path: Path) -> int:
+    lock_path = path.with_name(path.name + ".lock")
+    with cache_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        # The kernel drops this lock when the process ends, however it ends.
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise CacheInUseError(
+            f"Another process is using the cache {path}: give this one its own KMS_CACHE, "
+            "or stop the other."
+        ) from None
+    return descriptor
+
+
+def _unusable(path: Path) -> str | None:
+    """Why this file can't serve, or None if it can or does not exist."""
+    if not path.exists() or path.stat().st_size == 0:
+        return None
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    try:
+        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if application_id != APPLICATION_ID:
+            return "it is not a cache of kms"
+        if version != VERSION:
+            return f"it is of version {version}, this kms reads version {VERSION}"
+        for table in ("partitions", "schedules"):
+            connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+            raise
+        return f"it is damaged ({error})"
+    finally:
+        connection.close()
+    return None
+
+
+def _set_aside(path: Path, reason: str) -> None:
+    aside = path.with_name(f"{path.name}.unusable-{int(time.time())}")
+    for suffix in ("", "-wal", "-shm"):
+        source = path.with_name(path.name + suffix)
+        if source.exists():
+            source.rename(aside.with_name(aside.name + suffix))
+    _log.warning(
+        "The cache %s can't be used: %s. It was moved to %s; a new one is built from the topics.",
+        path,
+        reason,
+        aside,
+    )
+
+
+def _create(path: Path) -> None:
+    fresh = not path.exists() or path.stat().st_size == 0
+    if fresh:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # it holds payloads
+    connection = _connect(path)
+    try:
+        if fresh:
+            connection.executescript(_TABLES)
+    finally:
+        connection.close()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = WAL")  # readers beside the one writer
+    connection.execute("PRAGMA synchronous = NORMAL")  # whole after a power cut, if a bit older
+    connection.execute("PRAGMA cache_size = -65536")  # KiB
+    return connection

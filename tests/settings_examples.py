@@ -1,0 +1,172 @@
+"""Good and bad settings, and short ways to load them."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import strategies as st
+
+from kms.errors import ExitCode, SettingsError
+from kms.kafka_properties import variable_of_property
+from kms.settings import Settings, load_settings
+
+DEFAULTS: dict[str, object] = {
+    "kafka_brokers": "localhost:9092",
+    "schedule_topics": (),
+    "consumer_group_id": "com.sky.kafka.scheduler",
+    "security_protocol": "PLAINTEXT",
+    "prometheus_scraping_endpoint_port": 9095,
+    "kms_cache": Path("kms.sqlite"),
+    "kms_instance_id": None,
+    "kms_delivery": "exactly-once",
+    "kms_transaction_timeout_ms": 10_000,
+    "kms_session_timeout_ms": 10_000,
+    "kms_log_level": "INFO",
+    "kafka": {},
+}
+# Fixed, because sky-uk's scheduler has them or because people have them in their deployments.
+VARIABLES = {
+    "kafka_brokers": "KAFKA_BROKERS",
+    "schedule_topics": "SCHEDULE_TOPICS",
+    "consumer_group_id": "CONSUMER_GROUP_ID",
+    "security_protocol": "SECURITY_PROTOCOL",
+    "prometheus_scraping_endpoint_port": "PROMETHEUS_SCRAPING_ENDPOINT_PORT",
+    "kms_cache": "KMS_CACHE",
+    "kms_instance_id": "KMS_INSTANCE_ID",
+    "kms_delivery": "KMS_DELIVERY",
+    "kms_transaction_timeout_ms": "KMS_TRANSACTION_TIMEOUT_MS",
+    "kms_session_timeout_ms": "KMS_SESSION_TIMEOUT_MS",
+    "kms_log_level": "KMS_LOG_LEVEL",
+}
+PROPERTIES = (
+    "client.id",
+    "compression.type",
+    "debug",
+    "linger.ms",
+    "sasl.mechanism",
+    "sasl.username",
+    "ssl.ca.location",
+    "ssl.endpoint.identification.algorithm",
+    "enable.sasl.oauthbearer.unsecure.jwt",
+)
+SECRETS = (
+    "sasl.password",
+    "ssl.key.password",
+    "ssl.key.pem",
+    "ssl.keystore.password",
+    "sasl.jaas.config",
+    "sasl.oauthbearer.config",
+    "sasl.oauthbearer.client.secret",
+    "sasl.oauthbearer.client.credentials.client.secret",
+    "sasl.oauthbearer.assertion.private.key.passphrase",
+    "sasl.oauthbearer.assertion.private.key.pem",
+    "basic.auth.user.info",
+)
+SERVICE_LINKS = (
+    "KAFKA_PORT",
+    "KAFKA_PORT_9092_TCP",
+    "KAFKA_PORT_9092_TCP_ADDR",
+    "KAFKA_SERVICE_HOST",
+    "KAFKA_SERVICE_PORT",
+    "KAFKA_SERVICE_PORT_CLIENT",
+    "KAFKA_UI_SERVICE_HOST",
+    "KAFKA_UI_PORT_80_TCP_PROTO",
+    "KAFKA_BROKERS_SERVICE_PORT",
+)
+
+NAMES = st.text("abcXYZ059._-", min_size=1, max_size=20).filter(
+    lambda name: name not in (".", "..")
+)
+PORTS = st.integers(1, 65535)
+BROKERS = st.builds("{}:{}".format, st.sampled_from(["b1", "kafka.example", "[::1]"]), PORTS)
+
+
+def numbers(low: int, high: int) -> st.SearchStrategy[tuple[str, object]]:
+    return st.integers(low, high).map(lambda number: (str(number), number))
+
+
+def one_of(*texts: str) -> st.SearchStrategy[tuple[str, object]]:
+    spellings = [(text, text) for text in texts] + [(text.lower(), text) for text in texts]
+    return st.sampled_from([*spellings, *((text.title(), text) for text in texts)])
+
+
+# For each setting: a text that may be given, and the value it stands for.
+GOOD: dict[str, st.SearchStrategy[tuple[str, object]]] = {
+    "kafka_brokers": st.lists(BROKERS, min_size=1, max_size=3).map(
+        lambda parts: (" , ".join(parts), ",".join(parts))
+    ),
+    "schedule_topics": st.lists(NAMES, min_size=1, max_size=4, unique=True).map(
+        lambda parts: (", ".join(parts), tuple(parts))
+    ),
+    "consumer_group_id": NAMES.map(lambda name: (name, name)),
+    "security_protocol": one_of("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"),
+    "prometheus_scraping_endpoint_port": numbers(0, 65535),
+    "kms_cache": NAMES.map(lambda name: (f"/tmp/{name}", Path(f"/tmp/{name}"))),
+    "kms_instance_id": NAMES.map(lambda name: (name, name)),
+    "kms_delivery": st.sampled_from(["exactly-once", "at-least-once", "Exactly-Once"]).map(
+        lambda text: (text, text.lower())
+    ),
+    "kms_transaction_timeout_ms": numbers(1_000, 900_000),
+    "kms_session_timeout_ms": numbers(1_000, 300_000),
+    "kms_log_level": one_of("DEBUG", "INFO", "WARNING", "ERROR"),
+}
+BAD = (
+    *(("kafka_brokers", text) for text in ("localhost", "a:0", "a:65536", "a:1;b:2", "a b:1", ",")),
+    *(("kafka_brokers", text) for text in ("PLAINTEXT://a:1", "a:1,b", ":9092", "a:x")),
+    *(("schedule_topics", text) for text in (",", "a b", "a,.", "..", "a,b,a", "x" * 250, "a/b")),
+    ("consumer_group_id", " "),
+    *(("security_protocol", text) for text in ("TLS", "SASL", "SASL-SSL")),
+    *(("prometheus_scraping_endpoint_port", text) for text in ("-1", "65536", "http", "1.5")),
+    ("kms_cache", "."),
+    *(("kms_instance_id", text) for text in ("a b", "..", "a/b", "x" * 250, "a\tb")),
+    *(("kms_delivery", text) for text in ("at-most-once", "exactly_once")),
+    *(("kms_transaction_timeout_ms", text) for text in ("999", "900001", "10s")),
+    *(("kms_session_timeout_ms", text) for text in ("999", "300001", "10 000")),
+    *(("kms_log_level", text) for text in ("TRACE", "30")),
+)
+
+
+def load(
+    flags: Mapping[str, object] | None = None,
+    environment: Mapping[str, str] | None = None,
+    toml: str | None = None,
+) -> Settings:
+    """Loads with a file of this text, and never with the variables of the test run."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "kms.toml"
+        if toml is not None:
+            file.write_text(toml, encoding="utf-8")
+            flags = {**(flags or {}), "config": str(file)}
+        return load_settings(flags, environment or {})
+
+
+def refusal(
+    flags: Mapping[str, object] | None = None,
+    environment: Mapping[str, str] | None = None,
+    toml: str | None = None,
+) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load(flags, environment, toml)
+    assert caught.value.exit_code == ExitCode.USAGE
+    return str(caught.value)
+
+
+def toml_of(values: Mapping[str, object], properties: Mapping[str, str] | None = None) -> str:
+    lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
+    lines.append("[kafka]")
+    lines += [
+        f"{json.dumps(name)} = {json.dumps(text)}" for name, text in (properties or {}).items()
+    ]
+    return "\n".join(lines)
+
+
+def kafka_flags(properties: Mapping[str, str]) -> list[str]:
+    return [f"{name}={text}" for name, text in properties.items()]
+
+
+def kafka_variables(properties: Mapping[str, str]) -> dict[str, str]:
+    return {variable_of_property(name): text for name, text in properties.items()}
