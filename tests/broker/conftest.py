@@ -1,0 +1,30 @@
+"""Fixtures of the tests on a real broker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.broker.harness import Cluster, Instance
+
+
+@pytest.fixture(scope="session")
+def cluster(kafka: str) -> Cluster:
+    """The broker of the test run."""
+    return Cluster(kafka)
+
+
+@pytest.fixture
+def instance(cluster: Cluster, tmp_path: Path) -> Iterator[Callable[..., Instance]]:
+    """Makes instances of kms (see ``Instance``); whatever still runs is killed at the end."""
+    made: list[Instance] = []
+
+    def make(topics: list[str], **options: object) -> Instance:
+        made.append(Instance(cluster, tmp_path, topics, **options))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.clean_up()
