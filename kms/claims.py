@@ -18,10 +18,12 @@ _AFTER_ALL: Position = (2**63, 0)
 
 
 class _Partition:
-    __slots__ = ("claimed", "cursor", "low")
+    __slots__ = ("claimed", "cursor", "low", "since")
 
     def __init__(self) -> None:
         self.claimed: dict[bytes, Due] = {}
+        # What was folded since the search that runs was started; None while none runs.
+        self.since: dict[bytes, int | None] | None = None
         self.cursor = _BEFORE_ALL  # all up to here was looked at
         self.low = _AFTER_ALL  # the first position that must be looked at again
 
@@ -84,8 +86,9 @@ class Claims:
     def folded(self, number: int, offsets: Mapping[bytes, int | None]) -> None:
         """The store now has these offsets under these ids, None where a row was removed.
 
-        What was claimed of a row that is not there any more is void. A claim of the very row
-        that was just stored stays: it was taken between the commit and this call.
+        What was claimed of a row that is not there any more is void, and so is what a search
+        that runs read of it before. A claim of the very row that was just stored stays: it was
+        taken between the commit and this call.
         """
         with self._condition:
             partition = self._partitions.get(number)
@@ -96,6 +99,8 @@ class Claims:
                 due = claimed.get(schedule_id)
                 if due is not None and due.offset != offset:
                     del claimed[schedule_id]
+            if partition.since is not None:
+                partition.since.update(offsets)
 
     def start_of_search(self, number: int) -> Position | None:
         """After which position to look for rows to take; None if the partition is closed.
@@ -108,6 +113,7 @@ class Claims:
                 return None
             partition.cursor = min(partition.cursor, _just_before(partition.low))
             partition.low = _AFTER_ALL
+            partition.since = {}
             return partition.cursor
 
     def next_search(self, number: int) -> Position | None:
@@ -119,16 +125,25 @@ class Claims:
             return min(partition.cursor, _just_before(partition.low))
 
     def take(self, number: int, found: Sequence[Due], searched_to: Position | None) -> list[Due]:
-        """Claim those of ``found`` that nobody holds; the search got as far as ``searched_to``."""
+        """Claim those of ``found`` that nobody holds; the search got as far as ``searched_to``.
+
+        Rows that were replaced or removed since ``start_of_search`` are left out: what fired
+        them is home already, and a second claim would fire them again. So is everything, if the
+        partition was closed and opened since. ``searched_to`` None is not part of a search.
+        """
         with self._condition:
             partition = self._partitions.get(number)
-            if partition is None:
+            if partition is None or (partition.since is None and searched_to is not None):
                 return []
-            claimed = partition.claimed
-            taken = [due for due in found if due.id not in claimed]
-            claimed.update((due.id, due) for due in taken)
+            claimed, since = partition.claimed, partition.since or {}
+            taken = []
+            for due in found:
+                if due.id not in claimed and since.get(due.id, due.offset) == due.offset:
+                    claimed[due.id] = due
+                    taken.append(due)
             if searched_to is not None:
                 partition.cursor = max(partition.cursor, searched_to)
+                partition.since = None
             return taken
 
     def begin(self, batch: Sequence[Due]) -> list[Due]:

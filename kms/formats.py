@@ -69,12 +69,15 @@ class Avro:
 
     def encode(self, schedule: Schedule) -> bytes:
         out = BytesIO()
+        headers = dict(schedule.headers)
+        if len(headers) != len(schedule.headers):
+            raise FormatError("Avro's map of headers holds each name once")
         found = {
             "time": schedule.due_ms,
             "topic": schedule.topic,
             "key": schedule.key,
             "value": schedule.value,
-            "headers": dict(schedule.headers),
+            "headers": headers,
         }
         try:
             schemaless_writer(out, self._schema, found)

@@ -16,6 +16,8 @@ EXPIRED_HEADER = "schedule:expired"
 FIRED_OFFSET_HEADER = "kms-fired-offset"
 FIRED_TOPIC_HEADER = "kms-fired-topic"
 
+_MOST_DIGITS = 19  # of an offset; int() refuses thousands of them
+
 Header = tuple[str, bytes | None]
 
 
@@ -118,7 +120,7 @@ def fired_of(headers: Sequence[Header]) -> Fired | None:
     """
     found = dict(headers)
     offset, topic_id = found.get(FIRED_OFFSET_HEADER), found.get(FIRED_TOPIC_HEADER)
-    if offset is None or topic_id is None or not offset.isdigit():
+    if offset is None or topic_id is None or not offset.isdigit() or len(offset) > _MOST_DIGITS:
         return None
     return Fired(int(offset), topic_id.decode(errors="replace"))
 

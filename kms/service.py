@@ -69,6 +69,7 @@ class Service:
                         for worker in workers:
                             worker.raise_for_error()
             finally:
+                _log.info("Stopping; a second signal leaves at once.")
                 # In this order: nothing new becomes due, the running transaction ends, then the
                 # partitions are given up.
                 for worker in workers:

@@ -50,9 +50,8 @@ def test_data_survives_restart_and_kill(tmp_path: Path) -> None:
 def new_topic(bootstrap: str) -> str:
     name = f"topic-{uuid.uuid4()}"
     topic = NewTopic(name, 1, 1, config={"cleanup.policy": "compact"})
-    AdminClient({"bootstrap.servers": bootstrap}).create_topics([topic])[name].result(
-        DEADLINE_SECONDS
-    )
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.create_topics([topic])[name].result(DEADLINE_SECONDS)
     return name
 
 

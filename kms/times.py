@@ -1,0 +1,84 @@
+"""Times and durations as people write them; inside they are whole milliseconds.
+
+A bad text raises ValueError, whose text is the end of a sentence: "... is no duration: ...".
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import UTC, datetime, timedelta
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_NUMBER = re.compile(r"[0-9]+")
+_DURATION = re.compile(
+    r"(?=[0-9])"
+    r"(?:(?P<weeks>[0-9]+)w)?"
+    r"(?:(?P<days>[0-9]+)d)?"
+    r"(?:(?P<hours>[0-9]+)h)?"
+    r"(?:(?P<minutes>[0-9]+)m)?"
+    r"(?:(?P<seconds>[0-9]+)s)?"
+    r"(?:(?P<milliseconds>[0-9]+)ms)?"
+)
+
+
+def now_ms() -> int:
+    """The wall clock in epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def parse_time(text: str) -> int:
+    """Epoch milliseconds of an ISO 8601 time, or of epoch milliseconds in digits.
+
+    A time without an offset or Z is one of the machine's local zone. What is finer than a
+    millisecond is cut off. Raises ValueError.
+    """
+    text = text.strip()
+    try:
+        if _NUMBER.fullmatch(text):
+            return _epoch_ms(_EPOCH + _MILLISECOND * int(text))
+        return _epoch_ms(datetime.fromisoformat(text).astimezone(UTC))
+    except (ValueError, OverflowError, OSError):
+        raise ValueError(
+            f"{_quoted(text)} is no time: give ISO 8601, like 2030-01-31T12:00:00Z (without Z or "
+            "+02:00 it is local time), or milliseconds since 1970."
+        ) from None
+
+
+def parse_duration(text: str) -> int:
+    """Milliseconds of a duration like 90s, 2h30m or 1w, the larger unit first.
+
+    The units are w, d, h, m, s and ms, each once at most. Raises ValueError.
+    """
+    found = _DURATION.fullmatch(text.strip())
+    try:
+        if found is None:
+            raise ValueError
+        parts = {unit: int(count) for unit, count in found.groupdict(default="0").items()}
+        return timedelta(**parts) // _MILLISECOND
+    except (ValueError, OverflowError):
+        raise ValueError(
+            f"{_quoted(text)} is no duration: give whole numbers with w, d, h, m, s or ms, like "
+            "5m, 2h30m or 500ms."
+        ) from None
+
+
+def iso_time(epoch_ms: int) -> str | None:
+    """ISO 8601 in UTC to the millisecond; None for what no calendar date can say.
+
+    Other clients may write any 64-bit number as a schedule's time.
+    """
+    try:
+        moment = _EPOCH + _MILLISECOND * epoch_ms
+    except OverflowError:
+        return None
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _epoch_ms(moment: datetime) -> int:
+    return (moment - _EPOCH) // _MILLISECOND  # in whole numbers: floats round
+
+
+def _quoted(text: str) -> str:
+    return repr(text) if len(text) <= 60 else f"{text[:60]!r}..."

@@ -1,0 +1,142 @@
+"""One transaction a batch: target, tombstone on the record's own partition, offsets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from kms.kafka import Admin
+from kms.schedule import Schedule, fired_of
+from kms.settings import Settings
+from tests.broker.harness import Arrived, Cluster, Instance, now_ms, wait_for
+
+MakeInstance = Callable[..., Instance]
+
+
+def test_tombstones_say_what_was_fired_on_the_records_own_partition(
+    cluster: Cluster, instance: MakeInstance
+) -> None:
+    topic, target = cluster.schedule_topic(4), cluster.topic()
+    for partition in range(4):  # the same id on each: no partitioner would do that
+        cluster.schedule(topic, b"id", Schedule(0, target, b"", b"v"), partition=partition)
+    cluster.flush()
+    kms = instance([topic]).start()
+    cluster.arrived(target, 4)
+    topic_id = _topic_id(cluster, topic)
+    tombstones = _tombstones(cluster, topic)
+    assert [(it.partition, it.offset, it.key) for it in tombstones] == [
+        (partition, 1, b"id") for partition in range(4)
+    ]
+    for tombstone in tombstones:
+        assert dict(tombstone.headers)["schedule:expired"] == b"true"
+        assert fired_of(tombstone.headers) == (0, topic_id)
+    assert kms.stop() == 0
+    # Record, tombstone, and the marker of a committed transaction; the target's marker.
+    assert [cluster.end_offset(topic, partition) for partition in range(4)] == [3] * 4
+    assert cluster.end_offset(target) == 4 + 1
+
+
+def test_the_offsets_of_what_was_fired_are_committed(
+    cluster: Cluster, instance: MakeInstance
+) -> None:
+    topic, target = cluster.schedule_topic(), cluster.topic()
+    for number in range(5):
+        cluster.schedule(topic, b"%d" % number, Schedule(0, target, b"", b"v"))
+    cluster.flush()
+    kms = instance([topic]).start()
+    cluster.arrived(target, 5)
+    assert cluster.committed(kms.group, topic) == 5
+    cluster.schedule(topic, b"late", Schedule(0, target, b"", b"v"))
+    cluster.flush()
+    cluster.arrived(target, 6)
+    assert cluster.committed(kms.group, topic) == 5 + 5 + 1 + 1  # tombstones, marker, record
+
+
+def test_a_target_message_and_its_tombstone_become_visible_together(
+    cluster: Cluster, instance: MakeInstance
+) -> None:
+    """Wherever a reader looks, it sees as many firings as tombstones, or neither."""
+    topic, target = cluster.schedule_topic(), cluster.topic()
+    count = 3_000
+    for number in range(count):
+        cluster.schedule(topic, b"%d" % number, Schedule(0, target, b"", b"%d" % number))
+    cluster.flush()
+    instance([topic]).start()
+    cluster.arrived(target, count)
+    assert len(_tombstones(cluster, topic)) == count
+    assert len(cluster.read(target, "read_uncommitted")) == count, "something was aborted"
+
+
+def test_an_update_that_a_firing_overtook_is_published_again(
+    cluster: Cluster, instance: MakeInstance
+) -> None:
+    topic, target = cluster.schedule_topic(), cluster.topic()
+    due_ms = now_ms() + 4_000
+    cluster.schedule(topic, b"id", Schedule(0, target, b"k", b"old"))
+    cluster.schedule(topic, b"id", Schedule(due_ms, target, b"k", b"new"))
+    cluster.flush()
+    cluster.write(topic, b"id", None, headers=_fired(cluster, topic, 0))
+    cluster.flush()
+    kms = instance([topic]).start()
+    again = wait_for(
+        "the update's second record",
+        lambda: next((it for it in cluster.read(topic) if it.offset > 2), None),
+    )
+    records = cluster.read(topic)
+    assert (again.key, again.value) == (b"id", records[1].value)
+    assert now_ms() < due_ms, "too slow to be a test of re-publication"
+    (arrived,) = cluster.arrived(target, 1)
+    assert arrived.value == b"new"
+    assert arrived.timestamp_ms >= due_ms
+    assert kms.metrics()["kms_schedules_republished_total"] == 1
+    last = _tombstones(cluster, topic)[-1]
+    assert fired_of(last.headers) == (again.offset, _topic_id(cluster, topic))
+
+
+def test_a_tombstone_copied_from_another_topic_is_a_plain_one(
+    cluster: Cluster, instance: MakeInstance
+) -> None:
+    topic, target = cluster.schedule_topic(), cluster.topic()
+    elsewhere = cluster.schedule_topic()
+    cluster.schedule(topic, b"gone", Schedule(0, target, b"", b"gone"))
+    cluster.schedule(topic, b"kept", Schedule(0, target, b"", b"kept"))
+    cluster.write(topic, b"gone", None, headers=_fired(cluster, elsewhere, 0))
+    cluster.flush()
+    instance([topic]).start()
+    assert [it.value for it in cluster.arrived(target, 1)] == [b"kept"]
+
+
+@pytest.mark.parametrize("delivery", ["exactly-once", "at-least-once"])
+def test_both_ways_of_delivery_fire_and_tombstone(
+    cluster: Cluster, instance: MakeInstance, delivery: str
+) -> None:
+    topic, target = cluster.schedule_topic(2), cluster.topic()
+    for number in range(100):
+        cluster.schedule(topic, b"%d" % number, Schedule(number, target, b"", b"%d" % number))
+    cluster.flush()
+    kms = instance([topic], KMS_DELIVERY=delivery).start()
+    arrived = cluster.arrived(target, 100)
+    assert sorted(int(it.value or b"") for it in arrived) == list(range(100))
+    wait_for("tombstones", lambda: len(_tombstones(cluster, topic)) == 100)
+    markers = cluster.end_offset(target) - 100
+    assert (markers > 0) == (delivery == "exactly-once")
+    assert kms.stop() == 0
+
+
+def _tombstones(cluster: Cluster, topic: str) -> list[Arrived]:
+    return [it for it in cluster.read(topic) if it.value is None]
+
+
+def _topic_id(cluster: Cluster, topic: str) -> str:
+    info = Admin(Settings(kafka_brokers=cluster.bootstrap)).topics([topic])[topic]
+    assert info is not None
+    return info.id
+
+
+def _fired(cluster: Cluster, topic: str, offset: int) -> list[tuple[str, bytes | None]]:
+    return [
+        ("schedule:expired", b"true"),
+        ("kms-fired-offset", b"%d" % offset),
+        ("kms-fired-topic", _topic_id(cluster, topic).encode()),
+    ]
