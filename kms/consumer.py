@@ -62,9 +62,11 @@ class ScheduleConsumer(Worker):
             while not self.stopping.is_set():
                 self._turn()
         finally:
-            # Leaving the group revokes what is owned, which commits what is folded.
-            self._reader.close()
-            self._writer.close()
+            try:
+                # Leaving the group revokes what is owned, which commits what is folded.
+                self._reader.close()
+            finally:
+                self._writer.close()
 
     def assigned(self, partitions: list[TopicPartition]) -> Mapping[TopicPartition, int]:
         """Take partitions over: from their checkpoint, if it holds, else from the beginning."""

@@ -44,6 +44,10 @@ class CacheError(KmsError):
     exit_code = ExitCode.CACHE
 
 
+class CacheDamagedError(CacheError):
+    """The cache file is not what was written; it can be thrown away and rebuilt."""
+
+
 class FormatError(KmsError):
     """Bytes that are no schedule; the text says why."""
 

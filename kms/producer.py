@@ -17,7 +17,7 @@ from kms.formats import Format
 from kms.waiting import Waiting
 from kms.worker import Worker
 
-_BATCH = 5_000
+BATCH = 5_000  # schedules in one transaction at most
 _POLL_SECONDS = 0.1
 _LONGEST_BACKOFF_SECONDS = 1.0
 
@@ -49,7 +49,7 @@ class ScheduleProducer(Worker):
     def run(self) -> None:
         self._delivery.start(self.stopping.is_set)
         while not self.stopping.is_set():
-            batch = self._queue.take(_BATCH, _POLL_SECONDS)
+            batch = self._queue.take(BATCH, _POLL_SECONDS)
             again = self._waiting.over()
             if again:
                 self._claims.give_back(again)

@@ -15,7 +15,7 @@ from kms.claims import Claims
 from kms.consumer import ScheduleConsumer
 from kms.delivery import AtLeastOnce, Delivery, ExactlyOnce
 from kms.due import DueQueue
-from kms.errors import ExitCode, KmsError
+from kms.errors import CacheDamagedError, ExitCode, KmsError
 from kms.formats import FORMATS
 from kms.kafka import Admin, checked_properties
 from kms.metrics import MetricsServer
@@ -33,17 +33,11 @@ _log = logging.getLogger(__name__)
 
 
 class Service:
-    """One instance: a consumer, a scheduler and a producer thread over one cache file.
+    """One instance: a consumer, a scheduler and a producer thread over one cache file."""
 
-    Making one takes the cache file, raises CacheInUseError if another process has it, and makes
-    the clients; ``run`` does the rest.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        checked_properties(settings)
-        self._exits = ExitStack()
+    def __init__(self, settings: Settings, file: CacheFile) -> None:
+        self._settings = settings
         with ExitStack() as exits:
-            file = exits.enter_context(closing(CacheFile(settings.kms_cache)))
             scheduler_reader = exits.enter_context(closing(Reader(file.path)))
             metrics_reader = exits.enter_context(closing(Reader(file.path)))
             self._wire(settings, Writer(file), scheduler_reader)
@@ -59,6 +53,7 @@ class Service:
     def run(self, stopping: threading.Event) -> None:
         """Run until ``stopping`` is set or a thread fails, whose error is raised then."""
         workers: list[Worker] = [self.scheduler, self.producer, self.consumer]
+        self._say_hello()
         with self._exits:
             try:
                 for worker in workers:
@@ -76,6 +71,16 @@ class Service:
                     _end(worker)
             for worker in workers:
                 worker.raise_for_error()
+
+    def _say_hello(self) -> None:
+        _log.info(
+            "kms runs: topics %s, group %s, cache %s, %s, metrics at http://localhost:%d/metrics.",
+            ", ".join(self._settings.schedule_topics),
+            self._settings.consumer_group_id,
+            self._settings.kms_cache,
+            self._settings.kms_delivery,
+            self.metrics.port,
+        )
 
     def _wire(self, settings: Settings, writer: Writer, reader: Reader) -> None:
         form = FORMATS["avro"]
@@ -97,26 +102,22 @@ class Service:
 def run_service(settings: Settings) -> ExitCode:
     """Run in this process until SIGTERM or Ctrl-C; a second signal leaves at once.
 
-    Raises the KmsError of whatever ended it otherwise.
+    A cache that turns out to be damaged is set aside, and a new one built, without an end of the
+    process. Raises the KmsError of whatever ended it otherwise.
     """
+    checked_properties(settings)
     stopping = threading.Event()
-    with _signals(stopping):
-        service = Service(settings)
-        _log.info(
-            "kms runs: topics %s, group %s, cache %s, %s, metrics at http://localhost:%d/metrics.",
-            ", ".join(settings.schedule_topics),
-            settings.consumer_group_id,
-            settings.kms_cache,
-            settings.kms_delivery,
-            service.metrics.port,
-        )
-        try:
-            service.run(stopping)
-        except KmsError:
-            raise
-        except Exception:  # noqa: BLE001 - the last stop: said whole, and the exit code says it
-            _log.exception("kms ends: this is a bug.")
-            return ExitCode.FAILED
+    with _signals(stopping), closing(CacheFile(settings.kms_cache)) as file:
+        while not stopping.is_set():
+            try:
+                Service(settings, file).run(stopping)
+            except CacheDamagedError as error:
+                file.replace(str(error))
+            except KmsError:
+                raise
+            except Exception:  # noqa: BLE001 - the last stop: said whole, the exit code says it
+                _log.exception("kms ends: this is a bug.")
+                return ExitCode.FAILED
     _log.info("kms ended; everything it had begun is finished or undone.")
     return ExitCode.OK
 

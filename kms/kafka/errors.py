@@ -69,7 +69,8 @@ def translated(error: ck.KafkaError, doing: str) -> errors.KafkaError:
     """The kms error for one of Kafka's, by the design's three kinds (section 6)."""
     text = f"{doing} failed: {error.str()} ({error.name()})"
     code = error.code()
-    if code in _FENCED:
+    # A consumer's fatal errors come as _FATAL, with the cause in the text only.
+    if code in _FENCED or (code == ck.KafkaError._FATAL and "fenced" in error.str()):
         return errors.FencedError(
             f"{text}. Another instance runs with the same identity, or took over while this one "
             "was paused: each needs its own KMS_INSTANCE_ID and KMS_CACHE."

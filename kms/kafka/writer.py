@@ -138,6 +138,14 @@ class TransactionalWriter(_Producer):
         The group coordinator refuses the offsets of an instance that no longer owns the
         partitions, and with them everything in the transaction.
         """
+        self._send_offsets(offsets, group_metadata)
+        self._until_done("Committing a transaction", self._client.commit_transaction)
+
+    def abort(self) -> None:
+        """Undo everything since ``begin``."""
+        self._until_done("Aborting a transaction", self._client.abort_transaction)
+
+    def _send_offsets(self, offsets: Mapping[TopicPartition, int], group_metadata: Any) -> None:
         positions = [ck.TopicPartition(*where, offset) for where, offset in offsets.items()]
         self._until_done(
             "Sending offsets to the transaction",
@@ -145,11 +153,6 @@ class TransactionalWriter(_Producer):
                 positions, group_metadata, seconds
             ),
         )
-        self._until_done("Committing a transaction", self._client.commit_transaction)
-
-    def abort(self) -> None:
-        """Undo everything since ``begin``."""
-        self._until_done("Aborting a transaction", self._client.abort_transaction)
 
     def _until_done(self, doing: str, call: Callable[[float], None]) -> None:
         while True:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kms.errors import CacheError, CacheInUseError
+from kms.errors import CacheDamagedError, CacheError, CacheInUseError
 
 VERSION = 1  # of the tables below; a file of another version is set aside and rebuilt
 APPLICATION_ID = 0x6B6D7331  # "kms1": tells our file from somebody else's database
@@ -47,6 +47,11 @@ PRAGMA user_version = {VERSION};
 COMMIT;
 """
 
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}  # no such table
+
+# Found out while running, page by page; the low byte of a code is the error, the rest its kind.
+_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
 _log = logging.getLogger(__name__)
 
 
@@ -76,6 +81,15 @@ class CacheFile:
         with cache_errors(self.path):
             return _connect(self.path)
 
+    def replace(self, reason: str) -> None:
+        """Set a file aside that turned out to be damaged, and make an empty one in its place.
+
+        Nobody may have it open.
+        """
+        with cache_errors(self.path):
+            _set_aside(self.path, reason)
+            _create(self.path)
+
     def close(self) -> None:
         """Let another process have the file."""
         os.close(self._lock)
@@ -104,10 +118,15 @@ def connect_for_reading(path: Path) -> sqlite3.Connection:
 
 @contextmanager
 def cache_errors(path: Path) -> Iterator[None]:
-    """Translate the errors of SQLite and the file system into CacheError."""
+    """Translate the errors of SQLite and the file system into CacheError.
+
+    CacheDamagedError where the file itself is wrong, which SQLite finds out page by page.
+    """
     try:
         yield
     except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _CORRUPT:
+            raise CacheDamagedError(f"it is damaged ({error})") from error
         raise CacheError(
             f"The cache {path} failed: {error}. Nothing is lost: the schedules are in Kafka. "
             "Make room, or the folder writable, or remove the file, and start again."
@@ -148,7 +167,9 @@ def _unusable(path: Path) -> str | None:
         for table in ("partitions", "schedules"):
             connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()
     except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+        # Locked, not permitted, disk errors: that is not the file's fault. Text that is no UTF-8
+        # has no code.
+        if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF not in _DAMAGED:
             raise
         return f"it is damaged ({error})"
     finally:
@@ -173,7 +194,11 @@ def _set_aside(path: Path, reason: str) -> None:
 def _create(path: Path) -> None:
     fresh = not path.exists() or path.stat().st_size == 0
     if fresh:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # it holds payloads
+        for suffix in ("-wal", "-shm"):  # of a file that was deleted: SQLite would replay it
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)  # it holds payloads
+        os.fchmod(descriptor, 0o600)  # also if somebody made it, empty
+        os.close(descriptor)
     connection = _connect(path)
     try:
         if fresh:

@@ -59,8 +59,12 @@ class Cluster:
 
     def __init__(self, bootstrap: str) -> None:
         self.bootstrap = bootstrap
-        self.admin = AdminClient({"bootstrap.servers": bootstrap})
-        self._producer = ck.Producer({"bootstrap.servers": bootstrap, "linger.ms": 5})
+        quiet: dict[str, str | int | float | bool] = {
+            "bootstrap.servers": bootstrap,
+            "log_level": 0,
+        }
+        self.admin = AdminClient(quiet)
+        self._producer = ck.Producer({**quiet, "linger.ms": 5, "enable.idempotence": True})
         self._refused: list[str] = []
 
     def topic(self, partitions: int = 1, name: str | None = None, **config: str) -> str:
@@ -72,6 +76,16 @@ class Cluster:
         """A new compacted topic. Nothing is compacted unless the test asks for it."""
         config = {"cleanup.policy": "compact", "segment.ms": "86400000"} | _dotted(config)
         return self._create(name or f"schedules-{uuid.uuid4().hex[:8]}", partitions, config)
+
+    def compacted_topic(self, partitions: int = 1) -> str:
+        """A schedule topic that is compacted all the time, and forgets tombstones soon."""
+        return self.schedule_topic(
+            partitions,
+            segment_ms="1000",
+            min_cleanable_dirty_ratio="0.0001",
+            delete_retention_ms="1000",
+            min_compaction_lag_ms="0",
+        )
 
     def write(
         self,
@@ -176,7 +190,10 @@ class Cluster:
 
 
 class Instance:
-    """``python kms.py run`` as a process of its own; ``log`` is what it printed so far."""
+    """``python kms.py run`` as a process of its own; ``log`` is what it printed so far.
+
+    ``program`` may be another one that runs kms with something added.
+    """
 
     def __init__(
         self,
@@ -186,6 +203,7 @@ class Instance:
         *,
         group: str | None = None,
         cache: Path | None = None,
+        program: Path = ROOT / "kms.py",
         **environment: str,
     ) -> None:
         self.cluster = cluster
@@ -201,6 +219,7 @@ class Instance:
             "KMS_CACHE": str(self.cache),
             **environment,
         }
+        self._program = program
         self._process: subprocess.Popen[bytes] | None = None
         self._starts_at = 0
 
@@ -219,7 +238,7 @@ class Instance:
         with self._log_path.open("ab") as log:
             self._starts_at = log.tell()
             self._process = subprocess.Popen(
-                [sys.executable, str(ROOT / "kms.py"), "run", *arguments],
+                [sys.executable, str(self._program), "run", *arguments],
                 env=self._environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -249,7 +268,7 @@ class Instance:
 
     def metrics(self) -> dict[str, float]:
         """Every sample by name; those with labels as ``name{label="value",…}``, sorted."""
-        port = self.log.split("http://localhost:")[1].split("/")[0]
+        port = self.log.split("http://localhost:")[-1].split("/")[0]
         with urllib.request.urlopen(f"http://localhost:{port}/metrics", timeout=10) as answer:
             text = answer.read().decode()
         found = {}
