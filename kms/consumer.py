@@ -12,7 +12,8 @@ from kms.claims import Claims
 from kms.errors import FormatError
 from kms.figures import ConsumerFigures
 from kms.formats import Format
-from kms.kafka import Admin, Polled, Received, TopicPartition, TopicReader
+from kms.kafka import Admin, Offsets, Polled, Received, TopicPartition, TopicReader
+from kms.lookups import Lookups
 from kms.partition import FoldingPartition
 from kms.schedule import Change, Record, fold
 from kms.settings import Settings
@@ -38,6 +39,7 @@ class ScheduleConsumer(Worker):
         self,
         settings: Settings,
         admin: Admin,
+        offsets: Offsets,
         writer: Writer,
         claims: Claims,
         assignment: Assignment,
@@ -50,7 +52,8 @@ class ScheduleConsumer(Worker):
         self._claims = claims
         self._assignment = assignment
         self._due_of = form.due_of
-        self._checkpoints = Checkpoints(settings, admin, writer, self.stopping)
+        self._checkpoints = Checkpoints(admin, offsets, writer, self.stopping)
+        self._lookups = Lookups(offsets, self.stopping)
         self._owned: dict[TopicPartition, FoldingPartition] = {}
         self._reader = TopicReader(settings, self)
         self._uncommitted = 0
@@ -67,6 +70,7 @@ class ScheduleConsumer(Worker):
                 self._reader.close()
             finally:
                 self._writer.close()
+                self._lookups.close()
 
     def assigned(self, partitions: list[TopicPartition]) -> Mapping[TopicPartition, int]:
         """Take partitions over: from their checkpoint, if it holds, else from the beginning."""
@@ -82,7 +86,10 @@ class ScheduleConsumer(Worker):
     def lost(self, partitions: list[TopicPartition]) -> None:
         """Another instance owns them already; the coordinator refuses what still runs."""
         self._give_up(partitions, 0.0)
-        _log.warning("Lost to another instance: %s.", ", ".join(map(str, sorted(partitions))))
+        _log.warning(
+            "Lost, for the group went on without this instance: %s.",
+            ", ".join(map(str, sorted(partitions))),
+        )
 
     def _turn(self) -> None:
         polled = self._reader.poll(_LIMIT, _POLL_SECONDS)
@@ -98,8 +105,8 @@ class ScheduleConsumer(Worker):
             self._start_over(where)
         if self._commit_is_due(polled):
             self._commit()
+        self._lookups.turn(self._owned.values())
         self._open_folded()
-        self._checkpoints.confirm(self._owned)
         self._count()
 
     def _fold(self, part: FoldingPartition, records: Iterable[Received]) -> None:
@@ -164,7 +171,6 @@ class ScheduleConsumer(Worker):
                 self._claims.stored(number, change.earliest)
 
     def _open_folded(self) -> None:
-        self._checkpoints.find_targets(self._owned)
         for where, part in self._owned.items():
             if not part.ready and part.is_folded():
                 if part.is_dirty():
@@ -180,6 +186,7 @@ class ScheduleConsumer(Worker):
         for where, part in found.items():
             self._owned[where] = part
             self._assignment.partitions[part.number] = part.owned
+        self._lookups.find_targets(found.values())
         return {where: part.next_offset for where, part in found.items()}
 
     def _start_over(self, where: TopicPartition) -> None:

@@ -64,7 +64,9 @@ class ExactlyOnce:
         return self._writer.exists(topic)
 
     def refused(self) -> list[Refused]:
-        return _refused(self._writer)
+        # The others were undone with the transaction and are not to blame.
+        found = _undelivered(self._writer)
+        return [each for each in found if isinstance(each.error, UndeliverableError)]
 
     def send(self, jobs: Sequence[Job], group_metadata: Any) -> list[Refused]:
         """``group_metadata`` must be from before the jobs' claims were checked.
@@ -117,7 +119,8 @@ class AtLeastOnce:
         return self._writer.exists(topic)
 
     def refused(self) -> list[Refused]:
-        return _refused(self._writer)
+        # Whatever the reason, timed out included: what was not acknowledged was not fired.
+        return _undelivered(self._writer)
 
     def send(self, jobs: Sequence[Job], group_metadata: Any) -> list[Refused]:  # noqa: ARG002
         refused = []
@@ -131,10 +134,10 @@ class AtLeastOnce:
                 refused.append(Refused(job, error))
         refused += self._acknowledged()
         unsent = {id(found.job) for found in refused}
-        for job in jobs:
-            if id(job) not in unsent and not job.due.republish:
-                _produce_tombstone(self._writer, self._assignment, job)
-        return refused + self._acknowledged()
+        fired = [job for job in jobs if id(job) not in unsent and not job.due.republish]
+        for job in fired:
+            _produce_tombstone(self._writer, self._assignment, job)
+        return refused + self._acknowledged() if fired else refused
 
     def _acknowledged(self) -> list[Refused]:
         while not self._writer.flush(_FLUSH_SECONDS):
@@ -145,6 +148,9 @@ class AtLeastOnce:
 
 def _produce_target(writer: Writer, job: Job) -> None:
     schedule = job.schedule
+    if any("\0" in name for name, _ in schedule.headers):
+        # confluent_kafka would cut the name there, and it would not arrive byte for byte.
+        raise UndeliverableError("a header's name holds a NUL byte")
     writer.produce(schedule.topic, schedule.key, schedule.value, schedule.headers, tag=job)
 
 
@@ -168,9 +174,7 @@ def _produce_again(writer: Writer, assignment: Assignment, job: Job) -> None:
     writer.produce(topic, due.id, due.value, due.headers, tag=job, partition=partition)
 
 
-def _refused(writer: Writer) -> list[Refused]:
+def _undelivered(writer: Writer) -> list[Refused]:
     return [
-        Refused(found.tag, found.error)
-        for found in writer.refused()
-        if isinstance(found.tag, Job) and isinstance(found.error, UndeliverableError)
+        Refused(found.tag, found.error) for found in writer.refused() if isinstance(found.tag, Job)
     ]

@@ -73,6 +73,8 @@ _PROPERTY_NAME = re.compile(r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*")
 # KAFKA_PORT, one called "kafka-ui" gives KAFKA_UI_PORT. No librdkafka property has such a name.
 _SERVICE_LINK = re.compile(
     r"KAFKA_([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[A-Z0-9_]+)?)"
+    # And these are for Kafka's own scripts, on a machine that has them.
+    r"|KAFKA_(HOME|OPTS|HEAP_OPTS|JMX_OPTS|LOG4J_OPTS|GC_LOG_OPTS|JVM_PERFORMANCE_OPTS)"
 )
 
 

@@ -21,7 +21,7 @@ from kms.errors import SettingsError
 from kms.figures import LATENESS_BUCKETS_SECONDS, ConsumerFigures, Errors, ProducerFigures
 from kms.store import Reader
 
-_PENDING_AGE_SECONDS = 5.0  # counting a million rows takes some milliseconds of disk
+_PENDING_AGE_SECONDS = 1.0  # counting a million rows takes some milliseconds of disk
 
 
 class MetricsServer:

@@ -47,7 +47,11 @@ class ScheduleProducer(Worker):
         self._aborts = 0
 
     def run(self) -> None:
-        self._delivery.start(self.stopping.is_set)
+        try:
+            self._delivery.start(self.stopping.is_set)
+        except RetriableKafkaError:
+            if not self.stopping.is_set():
+                raise
         while not self.stopping.is_set():
             batch = self._queue.take(BATCH, _POLL_SECONDS)
             again = self._waiting.over()
@@ -59,34 +63,36 @@ class ScheduleProducer(Worker):
     def _fire(self, batch: Sequence[Due]) -> None:
         # Before the claims are looked at: see ExactlyOnce.send.
         group_metadata = self._assignment.group_metadata
-        jobs = [Job(due, self._decode(due.value)) for due in self._claims.begin(batch)]
         try:
-            jobs = self._fireable(jobs)
-            refused = self._delivery.send(jobs, group_metadata) if jobs else []
-        except (AbortTransactionError, RetriableKafkaError) as error:
-            self._give_back(jobs, error)
-            return
+            jobs = [Job(due, self._decode(due.value)) for due in self._claims.begin(batch)]
+            try:
+                jobs = self._fireable(jobs)
+                refused = self._delivery.send(jobs, group_metadata) if jobs else []
+            except (AbortTransactionError, RetriableKafkaError) as error:
+                self._give_back(jobs, error)
+                return
+        finally:
+            self._claims.end()  # whatever happened: somebody may be waiting for it
         self._aborts = 0
-        self._claims.end()
         self._set_aside(refused)
         unfired = {id(found.job.due) for found in refused}
         self._count([job for job in jobs if id(job.due) not in unfired])
 
     def _fireable(self, jobs: list[Job]) -> list[Job]:
-        missing = set()
+        problems: dict[str, UndeliverableError] = {}
         for topic in {job.schedule.topic for job in jobs if not job.due.republish} - self._topics:
-            if self._delivery.exists(topic):
-                self._topics.add(topic)
-            else:
-                missing.add(topic)
-        if not missing:
+            try:
+                if self._delivery.exists(topic):
+                    self._topics.add(topic)
+                else:
+                    problems[topic] = UndeliverableError(f"target topic {topic!r} does not exist")
+            except UndeliverableError as error:  # no permission to see it
+                problems[topic] = error
+        if not problems:
             return jobs
-        blocked = [job for job in jobs if job.schedule.topic in missing and not job.due.republish]
-        self._set_aside(
-            Refused(job, UndeliverableError(f"target topic {job.schedule.topic} does not exist"))
-            for job in blocked
-        )
-        return [job for job in jobs if job.schedule.topic not in missing or job.due.republish]
+        blocked = [job for job in jobs if job.schedule.topic in problems and not job.due.republish]
+        self._set_aside(Refused(job, problems[job.schedule.topic]) for job in blocked)
+        return [job for job in jobs if job.schedule.topic not in problems or job.due.republish]
 
     def _set_aside(self, refused: Iterable[Refused]) -> None:
         """Keep the claims, so that nobody takes them, and give them back after a pause."""

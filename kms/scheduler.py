@@ -46,7 +46,15 @@ class DueScheduler(Worker):
             self._scheduler.wakeup()
 
     def run(self) -> None:
-        self._scheduler.start()  # returns after shutdown
+        if self.stopping.is_set():
+            return
+        try:
+            self._scheduler.start()  # returns after shutdown
+        except JobLookupError:
+            # Being shut down while it hands over a batch, APScheduler looks for the jobs among
+            # those of a scheduler that never started.
+            if not self.stopping.is_set():
+                raise
 
     def stop(self) -> None:
         super().stop()
@@ -89,8 +97,8 @@ class CacheJobStore(BaseJobStore):
 
     def lookup_job(self, job_id: str) -> Job | None:
         """The pending schedule with this id; None where there is none, or more than one topic's."""
-        found = list(self._reader.pending(Filter(id=job_id.encode()), limit=1))
-        return ScheduleJob(self._scheduler, job_id, found[0].due_ms) if found else None
+        found = list(self._reader.pending(Filter(id=_bytes(job_id)), limit=2))
+        return ScheduleJob(self._scheduler, job_id, found[0].due_ms) if len(found) == 1 else None
 
     def get_all_jobs(self) -> list[Job]:
         """Every pending schedule, soonest first; reads the whole cache."""
@@ -117,15 +125,13 @@ class CacheJobStore(BaseJobStore):
     def _claim_due(self, now_ms: int) -> list[Job]:
         taken: list[Due] = []
         for number in self._claims.open_numbers():
-            overtaken = self._reader.overtaken(number, BATCH)
-            taken += self._claims.take(number, overtaken, None)
             start = self._claims.start_of_search(number)
             if start is None:
                 continue
+            overtaken = self._reader.overtaken(number, BATCH)
             found = self._reader.due(number, start, now_ms, BATCH)
-            if found:
-                end = (found[-1].due_ms, found[-1].offset)
-                taken += self._claims.take(number, found, end)
+            end = (found[-1].due_ms, found[-1].offset) if found else start
+            taken += self._claims.take(number, overtaken + found, end)
         taken.sort(key=lambda due: due.due_ms)  # stable: a partition's own order stays
         return [ScheduleJob(self._scheduler, _text(due.id), due.due_ms, due) for due in taken]
 
@@ -200,4 +206,8 @@ def _moment(due_ms: int) -> datetime:
 
 
 def _text(schedule_id: bytes) -> str:
-    return schedule_id.decode(errors="backslashreplace")
+    return schedule_id.decode(errors="surrogateescape")  # so that it can be turned back
+
+
+def _bytes(job_id: str) -> bytes:
+    return job_id.encode(errors="surrogateescape")

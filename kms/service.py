@@ -17,7 +17,7 @@ from kms.delivery import AtLeastOnce, Delivery, ExactlyOnce
 from kms.due import DueQueue
 from kms.errors import CacheDamagedError, ExitCode, KmsError
 from kms.formats import FORMATS
-from kms.kafka import Admin, checked_properties
+from kms.kafka import Admin, Offsets, checked_properties
 from kms.metrics import MetricsServer
 from kms.producer import ScheduleProducer
 from kms.progress import Progress
@@ -95,7 +95,7 @@ class Service:
             delivery = AtLeastOnce(settings, assignment)
         self.producer = ScheduleProducer(delivery, queue, claims, assignment, form)
         self.consumer = ScheduleConsumer(
-            settings, Admin(settings), writer, claims, assignment, form
+            settings, Admin(settings), Offsets(settings), writer, claims, assignment, form
         )
 
 

@@ -75,7 +75,7 @@ class Settings(BaseSettings):
         default=9095,
         ge=0,
         le=65535,
-        description="The HTTP port of metrics and health; 0 takes a free one.",
+        description="The HTTP port of the metrics; 0 takes a free one.",
     )
     kms_cache: FilePath = Field(
         default=Path("kms.sqlite"),

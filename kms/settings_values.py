@@ -17,7 +17,7 @@ from kms.kafka_properties import KafkaProperties
 
 _NAME_TEXT = "1 to 249 characters of a-z, A-Z, 0-9, '.', '_' and '-'"
 # Kafka has one rule for the names of topics and of static members.
-_NAME = re.compile(r"(?!\.{1,2}$)[a-zA-Z0-9._-]{1,249}")
+TOPIC_NAME = re.compile(r"(?!\.{1,2}$)[a-zA-Z0-9._-]{1,249}")
 _BROKER = re.compile(r"(?:[a-zA-Z0-9._-]+|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})")
 
 
@@ -81,7 +81,7 @@ def _valid_topics(value: tuple[str, ...]) -> tuple[str, ...]:
     if not value:
         raise ValueError("is empty")
     for topic in value:
-        if not _NAME.fullmatch(topic):
+        if not TOPIC_NAME.fullmatch(topic):
             raise ValueError(f"{quoted(topic)} is not")
         if value.count(topic) > 1:
             raise ValueError(f"{quoted(topic)} is there twice")
@@ -89,7 +89,7 @@ def _valid_topics(value: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _valid_instance_id(value: str | None) -> str | None:
-    if value is not None and not _NAME.fullmatch(value):
+    if value is not None and not TOPIC_NAME.fullmatch(value):
         raise ValueError(f"is {quoted(value)}")
     return value
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import NamedTuple
 
-_NAME = re.compile(r"(?!\.{1,2}$)[a-zA-Z0-9._-]{1,249}")
+from kms.settings_values import TOPIC_NAME
 
 
 class Severity(Enum):
@@ -38,7 +37,7 @@ class Difference(NamedTuple):
 
 def check_topic_name(name: str) -> str:
     """The name, if Kafka allows it for a topic; raises ValueError with a sentence otherwise."""
-    if not _NAME.fullmatch(name):
+    if not TOPIC_NAME.fullmatch(name):
         raise ValueError(
             f"{name[:60]!r} is no name of a topic: 1 to 249 characters of a-z, A-Z, 0-9, '.', '_' "
             "and '-'."

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import sys
-from collections.abc import Mapping
+import warnings
 from dataclasses import dataclass
 
 import docker.errors  # type: ignore[import-untyped]
 from kafka_jars import VERSION
+from kafka_properties import HEAP_MB, PROPERTIES, new_cluster_id
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.docker_client import DockerClient
@@ -24,17 +26,13 @@ class Container:
     bootstrap: str
 
 
-def start_container(
-    properties: Mapping[str, str], port: int, heap_mb: int, *, outlives_us: bool
-) -> Container | None:
+def start_container(port: int, *, outlives_us: bool) -> Container | None:
     """Start a broker that clients reach at ``port`` of the engine's host; None without an engine.
 
     An engine that answers but can't run the image (no way to a registry, say) counts as none, with
     a word on stderr. With ``outlives_us`` nothing but ``remove_container`` takes it away again.
     """
-    try:
-        DockerClient(timeout=_PING_TIMEOUT_SECONDS).client.close()
-    except docker.errors.DockerException:
+    if not _engine_answers():
         return None
     try:
         # Ryuk, testcontainers' reaper, removes what we started as soon as this process is gone.
@@ -42,7 +40,7 @@ def start_container(
         container = DockerContainer(_IMAGE)
         host = container.get_docker_client().host()
         container.with_bind_ports(9092, port)
-        container.with_envs(**_environment(properties, f"{host}:{port}", heap_mb))
+        container.with_envs(**_environment(f"{host}:{port}"))
         try:
             container.start()
         except BaseException:
@@ -65,9 +63,23 @@ def remove_container(container_id: str) -> None:
         client.close()
 
 
-def _environment(properties: Mapping[str, str], bootstrap: str, heap_mb: int) -> dict[str, str]:
+def _engine_answers() -> bool:
+    with warnings.catch_warnings():
+        # A connection that fails leaves its socket to the garbage collector, which would complain
+        # of it some day in the middle of a test.
+        warnings.simplefilter("ignore", ResourceWarning)
+        try:
+            DockerClient(timeout=_PING_TIMEOUT_SECONDS).client.close()
+            answers = True
+        except docker.errors.DockerException:
+            answers = False
+        gc.collect()
+    return answers
+
+
+def _environment(bootstrap: str) -> dict[str, str]:
     settings = {
-        **properties,
+        **PROPERTIES,
         "listeners": "PLAINTEXT://:9092,CONTROLLER://:9093",
         "advertised.listeners": f"PLAINTEXT://{bootstrap}",
         "controller.quorum.voters": "1@localhost:9093",
@@ -75,4 +87,8 @@ def _environment(properties: Mapping[str, str], bootstrap: str, heap_mb: int) ->
     }
     names = {key: "KAFKA_" + key.upper().replace(".", "_") for key in settings}
     environment = {names[key]: value for key, value in settings.items()}
-    return {**environment, "KAFKA_HEAP_OPTS": f"-Xmx{heap_mb}m"}
+    return {
+        **environment,
+        "CLUSTER_ID": new_cluster_id(),
+        "KAFKA_HEAP_OPTS": f"-Xmx{HEAP_MB}m",
+    }

@@ -1,30 +1,36 @@
-"""Apache Kafka's jars: resolved and downloaded once, then kept in the user's cache folder."""
+"""Apache Kafka's jars: downloaded once, checked, and kept in the user's cache folder.
+
+Which they are says kafka_jars.txt: ``python scripts/kafka_jars.py >scripts/kafka_jars.txt`` makes
+it, after a change of VERSION.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 import tempfile
 import time
-import zipfile
 from pathlib import Path
 
+import jgo
 from jgo.maven import MavenContext
 
 VERSION = "4.1.0"
 
 # Kafka 4.1 logs through slf4j 1.7 and its artifact brings no binding. slf4j-simple writes to stderr
 # with no configuration, so that one file catches the log and whatever the JVM itself has to say.
-_COORDINATES = (f"org.apache.kafka:kafka_2.13:{VERSION}", "org.slf4j:slf4j-simple:1.7.36")
+_ENDPOINT = f"org.apache.kafka:kafka_2.13:{VERSION}+org.slf4j:slf4j-simple:1.7.36"
+_LIST = Path(__file__).with_suffix(".txt")
 _ATTEMPTS = 5
-_PAUSE_SECONDS = 3.0
+_PAUSE_SECONDS = 2.0
 
 
 def kafka_jars() -> Path:
     """A folder that holds all of Kafka's jars, for a class path of ``folder/*``.
 
     It is there completely or not at all, whatever interrupts the download; two processes may ask at
-    once. A failed download is tried a few times; then its error is raised.
+    once. A failed download is tried a few times, then its error is raised.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kms"
     jars = cache / f"kafka-{VERSION}"
@@ -33,10 +39,11 @@ def kafka_jars() -> Path:
     print(f"Downloading Apache Kafka {VERSION} (45 MB, only this once) ...", file=sys.stderr)
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix="download-") as name:
-        found = _download(Path(name) / "repository")
         complete = Path(name) / "jars"
         complete.mkdir()
-        for jar in found:
+        for line in _LIST.read_text().splitlines():
+            sha256, coordinate = line.split()
+            jar = _download(coordinate, sha256, Path(name))
             jar.rename(complete / jar.name)
         try:
             complete.rename(jars)
@@ -46,45 +53,37 @@ def kafka_jars() -> Path:
     return jars
 
 
-def _download(repository: Path) -> list[Path]:
+def _download(coordinate: str, sha256: str, folder: Path) -> Path:
+    # Not jgo.build() or resolve(): they let a dependency go whose description didn't arrive, take
+    # what an interruption left behind for whole, and build() fetches a JDK where there is no Java.
+    artifact = MavenContext(repo_cache=folder).create_dependency(coordinate).artifact
     for attempt in range(1, _ATTEMPTS):
         try:
-            return _resolve(repository)
+            return _checked(artifact.resolve(), sha256)
         except (OSError, RuntimeError) as error:  # what requests raises is an OSError
             print(f"Download failed, trying again: {error}", file=sys.stderr)
-            _forget_newest(repository)
+            for part in folder.rglob(artifact.filename):
+                part.unlink()
             time.sleep(_PAUSE_SECONDS * attempt)
-    return _resolve(repository)
+    return _checked(artifact.resolve(), sha256)
 
 
-def _resolve(repository: Path) -> list[Path]:
-    # Not jgo.build(): it takes an environment whose making was interrupted for a complete one, and
-    # fetches a whole JDK where no Java is installed, only to tell jars from modules.
-    context = MavenContext(repo_cache=repository)
-    wanted = [context.create_dependency(coordinate) for coordinate in _COORDINATES]
-    inputs, others = context.resolver.resolve(wanted)
-    needed = [*inputs, *(other for other in others if other.scope in ("compile", "runtime"))]
-    found = list(dict.fromkeys(dependency.artifact.resolve() for dependency in needed))
-    for jar in found:
-        _check(jar)
-    return found
+def _checked(jar: Path, sha256: str) -> Path:
+    if _sha256(jar) != sha256:
+        raise RuntimeError(f"{jar.name} did not arrive as it should be")
+    return jar
 
 
-def _check(jar: Path) -> None:
-    # jgo only warns of a wrong checksum.
-    try:
-        with zipfile.ZipFile(jar) as archive:
-            damaged = archive.testzip()
-    except zipfile.BadZipFile as error:
-        damaged = str(error)
-    if damaged is not None:
-        jar.unlink()
-        raise RuntimeError(f"{jar.name} is damaged: {damaged}")
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _forget_newest(repository: Path) -> None:
-    # jgo downloads one file after the other, each straight to its place: only the newest can be cut
-    # short, and would be taken for whole the next time.
-    files = [path for path in repository.rglob("*") if path.is_file()]
-    if files:
-        max(files, key=lambda path: path.stat().st_mtime_ns).unlink()
+def main() -> None:
+    """Print what belongs into kafka_jars.txt."""
+    for artifact in jgo.resolve(_ENDPOINT):
+        coordinate = f"{artifact.groupId}:{artifact.artifactId}:{artifact.version}"
+        print(_sha256(artifact.resolve()), coordinate)
+
+
+if __name__ == "__main__":
+    main()

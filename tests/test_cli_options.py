@@ -10,11 +10,11 @@ import pytest
 import typer
 from hypothesis import given
 from hypothesis import strategies as st
-from settings_examples import GOOD, VARIABLES
 
 from kms.cli.options import run_app, with_settings
 from kms.errors import ExitCode, KmsError
 from kms.settings import Settings, definitions
+from tests.settings_examples import GOOD, VARIABLES
 
 
 class ExampleError(KmsError):
@@ -113,7 +113,7 @@ class TestCommandLine:
         self, app: typer.Typer, capsys: pytest.CaptureFixture[str]
     ) -> None:
         _, out, _ = self.run(capsys, app, "send", "--help")
-        for flag in ("--kafka-brokers", "--config", "--kafka ", "--times", "topic"):
+        for flag in ("--kafka-brokers", "--config", "--kafka ", "--times", "topic", "How often."):
             assert flag in out
         assert "--kms-delivery" not in out
         code, _, error = self.run(capsys, app, "send", "t", "--kms-delivery", "exactly-once")

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from settings_examples import BAD, DEFAULTS, GOOD, VARIABLES, load, refusal, toml_of
 
 from kms.errors import SettingsError
 from kms.settings import Settings, definitions, load_settings, settings_table
+from tests.settings_examples import BAD, DEFAULTS, GOOD, VARIABLES, load, refusal, toml_of
 
 
 class TestWhereValuesComeFrom:
@@ -72,6 +72,7 @@ class TestWhereValuesComeFrom:
     ) -> None:
         monkeypatch.setenv("CONSUMER_GROUP_ID", "from-the-process")
         assert load_settings().consumer_group_id == "from-the-process"
+        assert load_settings({}, {}).consumer_group_id == DEFAULTS["consumer_group_id"]
         assert Settings().consumer_group_id == DEFAULTS["consumer_group_id"]
 
     def test_the_file_can_be_named_by_a_variable_and_the_flag_wins(self, tmp_path: Path) -> None:
@@ -82,6 +83,21 @@ class TestWhereValuesComeFrom:
         assert load_settings({}, environment).consumer_group_id == "two"
         assert load_settings({"config": str(first)}, environment).consumer_group_id == "one"
         assert load_settings({}, {"KMS_CONFIG": ""}).consumer_group_id == "com.sky.kafka.scheduler"
+
+    def test_shown(self) -> None:
+        settings = load(
+            {"prometheus_scraping_endpoint_port": "0"},
+            {"SCHEDULE_TOPICS": "a, b"},
+            "[kafka]\na = 1",
+        )
+        rows = settings.shown()
+        assert [name for name, _, _ in rows] == [*VARIABLES, "kafka.a"]
+        texts = {name: text for name, text, _ in rows}
+        assert texts["prometheus_scraping_endpoint_port"] == "0"
+        assert texts["schedule_topics"] == "a,b"
+        assert texts["kms_instance_id"] == "none"
+        assert texts["kms_cache"] == "kms.sqlite"
+        assert texts["kafka.a"] == "1"
 
     def test_settings_can_not_be_changed(self) -> None:
         settings = load()

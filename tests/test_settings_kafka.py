@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from settings_examples import (
+
+from kms.kafka_properties import (
+    is_owned,
+    is_service_link,
+    property_of_variable,
+    variable_of_property,
+)
+from tests.settings_examples import (
     PROPERTIES,
     SECRETS,
     SERVICE_LINKS,
@@ -15,13 +22,6 @@ from settings_examples import (
     load,
     refusal,
     toml_of,
-)
-
-from kms.kafka_properties import (
-    is_owned,
-    is_service_link,
-    property_of_variable,
-    variable_of_property,
 )
 
 
@@ -59,6 +59,13 @@ class TestKafkaProperties:
     def test_by_example(self) -> None:
         environment = {"KAFKA_SASL_MECHANISM": "PLAIN", "KAFKA_LINGER_MS": "", "KAFKA": "x"}
         assert load({}, environment).kafka == {"sasl.mechanism": "PLAIN"}
+        assert load({}, {"KAFKA": "x"}).kafka == {}
+
+    @pytest.mark.parametrize("flag", ["linger.ms", "=1", "linger ms=1", "", ".a=1", "a..b=1"])
+    def test_no_property_in_a_flag(self, flag: str) -> None:
+        assert refusal({"kafka": ["linger.ms=1", flag]}) == (
+            "The flag --kafka must be name=value, but number 2 of them is not."
+        )
 
     def test_tables_and_types_of_the_file(self) -> None:
         settings = load(
@@ -164,5 +171,5 @@ class TestKafkaProperties:
         assert settings.shown() == load().shown()
 
     def test_our_own_misspelt_variables_are_listed(self) -> None:
-        environment = {"KMS_DELIVRY": "x", "KMS_DELIVERY": "at-least-once", "KMS_CONFIG": ""}
-        assert load({}, environment).ignored_variables == ("KMS_DELIVRY",)
+        environment = {"KMS_DELIVRY": "x", "KMS_DELIVERY": "at-least-once", "KMS_CONFIG": "no"}
+        assert load({}, environment, "").ignored_variables == ("KMS_DELIVRY",)

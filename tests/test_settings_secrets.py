@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from settings_examples import PROPERTIES, SECRETS, kafka_flags, kafka_variables, load, toml_of
 
 from kms.errors import SettingsError
 from kms.kafka_properties import is_secret
 from kms.settings import Settings
+from tests.settings_examples import PROPERTIES, SECRETS, kafka_flags, kafka_variables, load, toml_of
 
 SECRET = "hunter2-and-more"
 
@@ -33,6 +33,7 @@ class TestSecrets:
         assert settings.kafka[name] == secret
         rows = {row[0]: row for row in settings.shown()}
         assert rows["kafka.client.id"][1] == "me"
+        assert "'client.id': 'me'" in repr(settings)
         assert rows[f"kafka.{name}"][1] == "**********"
         assert rows[f"kafka.{name}"][2] == settings.kafka_source(name)
         for text in (

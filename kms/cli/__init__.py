@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import typer
 
+from kms.cli.demo import demo
+from kms.cli.inspect import inspect
 from kms.cli.options import run_app
 from kms.cli.run import run
+from kms.cli.schedule import cancel, schedule
+from kms.cli.schema import schema
+from kms.cli.topics import topics_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -13,13 +18,9 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="Sends a message to a Kafka topic later, once, and on time.",
 )
-app.command()(run)
-
-
-@app.callback()
-def _kms() -> None:
-    """Keeps ``run`` a command of its own while it is the only one."""
-
+for command in (run, schedule, cancel, inspect, schema, demo):
+    app.command()(command)
+app.add_typer(topics_app, name="topics")
 
 
 def main() -> None:

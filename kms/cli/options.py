@@ -78,8 +78,6 @@ def _set_parameters(
     ]
     vars(command)["__signature__"] = signature.replace(parameters=parameters)
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    # Left by functools.wraps; it would lead to the function that has no such parameters.
-    del vars(command)["__wrapped__"]
 
 
 def _option(definition: Definition) -> inspect.Parameter:

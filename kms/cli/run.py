@@ -9,6 +9,8 @@ import typer
 from kms.cli.options import with_settings
 from kms.settings import Settings
 
+_log = logging.getLogger(__name__)
+
 _FORMAT = "%(asctime)s %(levelname)-7s %(threadName)-10s %(message)s"
 
 
@@ -24,5 +26,8 @@ def run(settings: Settings) -> None:
     # It says at info level what happens to every single job.
     logging.getLogger("apscheduler").setLevel(logging.WARNING)
     for name, value, source in settings.shown():
-        logging.getLogger("kms").debug("%s = %s (%s)", name, value, source)
+        _log.debug("%s = %s (%s)", name, value, source)
+    if settings.ignored_variables:
+        ignored = ", ".join(settings.ignored_variables)
+        _log.warning("These environment variables are no settings of kms: %s.", ignored)
     raise typer.Exit(run_service(settings))

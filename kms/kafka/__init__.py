@@ -1,18 +1,24 @@
 """The only confluent_kafka: clients, admin look-ups, and the three kinds of Kafka's errors."""
 
-from kms.kafka.admin import Admin, StableEnds, TopicInfo
+from kms.kafka.admin import Admin, TopicInfo
 from kms.kafka.config import checked_properties, transactional_id
+from kms.kafka.offsets import Offsets
 from kms.kafka.reader import AssignmentListener, Polled, Received, TopicReader
+from kms.kafka.sender import Sender
+from kms.kafka.tail import Tail, TailRecord, read_all
 from kms.kafka.values import TopicPartition
 from kms.kafka.writer import PlainWriter, TransactionalWriter, Undelivered, Writer
 
 __all__ = [
     "Admin",
     "AssignmentListener",
+    "Offsets",
     "PlainWriter",
     "Polled",
     "Received",
-    "StableEnds",
+    "Sender",
+    "Tail",
+    "TailRecord",
     "TopicInfo",
     "TopicPartition",
     "TopicReader",
@@ -20,5 +26,6 @@ __all__ = [
     "Undelivered",
     "Writer",
     "checked_properties",
+    "read_all",
     "transactional_id",
 ]

@@ -1,29 +1,26 @@
-"""Look-ups: topics and their configuration, watermarks, committed offsets."""
+"""Topics: their ids, their configuration, made and deleted."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Future
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import confluent_kafka as ck
 from confluent_kafka.admin import (
     AdminClient,
     ConfigResource,
     NewTopic,
-    OffsetSpec,
     ResourceType,
 )
 
-from kms.errors import RetriableKafkaError
 from kms.kafka.config import common_config
 from kms.kafka.errors import kafka_errors, translated
-from kms.kafka.values import TopicPartition
 from kms.settings import Settings
 
 _TIMEOUT_SECONDS = 10.0
 _PAUSE_SECONDS = 0.05
+_PATIENCE_SECONDS = 3.0
 
 
 class TopicInfo(NamedTuple):
@@ -66,32 +63,16 @@ class Admin:
                 found[name] = TopicInfo(name, str(info.topic_id), len(info.partitions))
         return found
 
-    def watermarks(
-        self, partitions: Iterable[TopicPartition]
-    ) -> dict[TopicPartition, tuple[int, int]]:
-        """The first offset and the high watermark of each, whatever transactions are open."""
-        partitions = list(partitions)
-        low = _resolved(self._start_offsets(partitions, OffsetSpec.earliest(), False))
-        high = _resolved(self._start_offsets(partitions, OffsetSpec.latest(), False))
-        return {partition: (low[partition], high[partition]) for partition in partitions}
+    def topics_patiently(self, names: Iterable[str]) -> dict[str, TopicInfo | None]:
+        """The same, but looks again for a while before it says that there is no such topic.
 
-    def start_ends(
-        self, partitions: Iterable[TopicPartition], *, committed_only: bool = True
-    ) -> dict[TopicPartition, Future[Any]]:
-        """Ask for the end of each partition without waiting: the last stable offset, or, with
-        ``committed_only`` False, the high watermark.
+        One that was only just created is not known to every broker yet.
         """
-        return self._start_offsets(partitions, OffsetSpec.latest(), committed_only)
-
-    def start_committed(self, group: str, partitions: Iterable[TopicPartition]) -> Future[Any]:
-        """Ask for a group's committed offsets, stable ones only, without waiting (KIP-447)."""
-        request = ck.ConsumerGroupTopicPartitions(
-            group, [ck.TopicPartition(*partition) for partition in partitions]
-        )
-        asked: dict[str, Future[Any]] = self._client.list_consumer_group_offsets(
-            [request], require_stable=True, request_timeout=_TIMEOUT_SECONDS
-        )
-        return asked[group]
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        names = list(names)
+        while None in (found := self.topics(names)).values() and time.monotonic() < deadline:
+            time.sleep(_PAUSE_SECONDS)
+        return found
 
     def config(self, topic: str) -> dict[str, str]:
         """The topic's configuration, defaults included."""
@@ -109,84 +90,23 @@ class Admin:
             name, num_partitions=partitions, replication_factor=replication, config=dict(config)
         )
         try:
-            self._client.create_topics([new], operation_timeout=_TIMEOUT_SECONDS)[name].result()
+            self._client.create_topics(
+                [new], operation_timeout=_TIMEOUT_SECONDS, request_timeout=_TIMEOUT_SECONDS
+            )[name].result()
         except ck.KafkaException as error:
             if error.args[0].code() == ck.KafkaError.TOPIC_ALREADY_EXISTS:
                 return False
             raise translated(error.args[0], f"Creating topic {name}") from error
         return True
 
-    def _start_offsets(
-        self, partitions: Iterable[TopicPartition], spec: OffsetSpec, committed_only: bool
-    ) -> dict[TopicPartition, Future[Any]]:
-        wanted = {ck.TopicPartition(*partition): spec for partition in partitions}
-        if not wanted:
-            return {}
-        level = ck.IsolationLevel.READ_UNCOMMITTED
-        if committed_only:
-            level = ck.IsolationLevel.READ_COMMITTED
-        asked = self._client.list_offsets(
-            wanted, isolation_level=level, request_timeout=_TIMEOUT_SECONDS
-        )
-        return {TopicPartition(tp.topic, tp.partition): future for tp, future in asked.items()}
-
-
-class StableEnds:
-    """Finds up to where newly assigned partitions must be folded before they may fire.
-
-    First the group's committed offsets, stable ones only: that answer waits until what a former
-    owner left open has ended. Then the high watermark, which lies behind everything that owner
-    wrote (design section 4). ``check`` never waits.
-    """
-
-    def __init__(self, admin: Admin, group: str, partitions: Iterable[TopicPartition]) -> None:
-        self.partitions = frozenset(partitions)
-        self._admin = admin
-        self._group = group
-        self._committed: Future[Any] | None = admin.start_committed(group, self.partitions)
-        self._ends: dict[TopicPartition, Future[Any]] | None = None
-        self._again_at = 0.0
-
-    def check(self) -> dict[TopicPartition, int] | None:
-        """The offset to fold up to of each partition, or None while it is not known yet.
-
-        Raises KafkaError where the cluster refuses; what can heal is asked again.
-        """
+    def delete_topic(self, name: str) -> bool:
+        """Delete a topic with all its records; False if there is none."""
         try:
-            return self._check()
-        except RetriableKafkaError:
-            self._committed = self._ends = None
-            self._again_at = time.monotonic() + _PAUSE_SECONDS
-            return None
-
-    def _check(self) -> dict[TopicPartition, int] | None:
-        if self._ends is not None:
-            if not all(future.done() for future in self._ends.values()):
-                return None
-            return _resolved(self._ends)
-        if self._committed is None:
-            if time.monotonic() >= self._again_at:
-                self._committed = self._admin.start_committed(self._group, self.partitions)
-            return None
-        if self._committed.done():
-            with kafka_errors("Waiting for stable offsets of the group"):
-                found = self._committed.result()
-            for partition in found.topic_partitions:
-                if partition.error is not None:
-                    raise translated(partition.error, "Waiting for stable offsets of the group")
-            self._ends = self._admin.start_ends(self.partitions, committed_only=False)
-        return None
-
-
-def _resolved(asked: Mapping[TopicPartition, Future[Any]]) -> dict[TopicPartition, int]:
-    found = {}
-    for partition, future in asked.items():
-        try:
-            found[partition] = int(future.result().offset)
+            self._client.delete_topics(
+                [name], operation_timeout=_TIMEOUT_SECONDS, request_timeout=_TIMEOUT_SECONDS
+            )[name].result()
         except ck.KafkaException as error:
-            doing = f"Asking for the offsets of {partition}"
-            # The partition's leader may be moving, or the topic only just made.
             if error.args[0].code() == ck.KafkaError.UNKNOWN_TOPIC_OR_PART:
-                raise RetriableKafkaError(f"{doing} failed: {error.args[0].str()}") from error
-            raise translated(error.args[0], doing) from error
-    return found
+                return False
+            raise translated(error.args[0], f"Deleting topic {name}") from error
+        return True

@@ -11,7 +11,9 @@ from typing import Any
 import confluent_kafka as ck
 
 from kms.errors import SettingsError
+from kms.kafka_properties import is_secret
 from kms.settings import Settings
+from kms.settings_sources import sentence_start
 
 _log = logging.getLogger(__name__)
 
@@ -86,22 +88,24 @@ def common_config(settings: Settings) -> dict[str, Any]:
         "client.id": f"kms-{settings.kms_instance_id or socket.gethostname()}",
         "log.connection.close": False,
         "error_cb": _Outages(),
-        "logger": _librdkafka_log(),
+        "logger": _librdkafka_log("debug" in settings.kafka),
     }
 
 
 def checked_properties(settings: Settings) -> None:
     """Refuse, with a sentence, properties that librdkafka does not know or values it refuses."""
-    for name, value in settings.kafka_properties().items():
-        try:
-            ck.Producer({name: value, "log_level": 0})
-        except ck.KafkaException as error:
-            reason = error.args[0]
-            # Anything else is about a combination, which the real clients will judge.
-            if reason.code() in (ck.KafkaError._INVALID_ARG,) and name in reason.str():
-                raise SettingsError(
-                    f"{settings.kafka_source(name)} is refused by librdkafka: {reason.str()}."
-                ) from error
+    properties = settings.kafka_properties()
+    try:
+        ck.Producer({**properties, "log_level": 0})
+    except ck.KafkaException as error:
+        reason = error.args[0].str()
+        # Longest first: ssl.key.location also holds the name of a property ssl.key.
+        for name in sorted(properties, key=len, reverse=True):
+            if name in reason:
+                told = "" if is_secret(name) else f": {reason}"
+                source = sentence_start(settings.kafka_source(name))
+                raise SettingsError(f"{source} is refused by librdkafka{told}.") from error
+        raise SettingsError(f"librdkafka refuses its properties: {reason}.") from error
 
 
 class _Outages:
@@ -119,9 +123,11 @@ class _Outages:
             _log.warning("Kafka: %s (%s); trying again.", error.str(), error.name())
 
 
-def _librdkafka_log() -> logging.Logger:
+def _librdkafka_log(everything: bool) -> logging.Logger:
     log = logging.getLogger("librdkafka")
-    if not log.filters:
+    if everything:
+        log.removeFilter(_worth_saying)  # KAFKA_DEBUG was set to see it
+    else:
         log.addFilter(_worth_saying)
     return log
 

@@ -24,6 +24,17 @@ _ABORTABLE = {
 }
 
 _RETRIABLE = {
+    ck.KafkaError._NOENT,  # an admin look-up found no leader: the broker is just starting
+    ck.KafkaError._NODE_UPDATE,
+    ck.KafkaError.BROKER_NOT_AVAILABLE,
+    ck.KafkaError.REPLICA_NOT_AVAILABLE,
+    ck.KafkaError.NETWORK_EXCEPTION,
+    ck.KafkaError.KAFKA_STORAGE_ERROR,
+    ck.KafkaError.FENCED_LEADER_EPOCH,
+    ck.KafkaError.UNKNOWN_LEADER_EPOCH,
+    ck.KafkaError.OFFSET_NOT_AVAILABLE,
+    ck.KafkaError.NOT_ENOUGH_REPLICAS,
+    ck.KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
     ck.KafkaError._TRANSPORT,
     ck.KafkaError._ALL_BROKERS_DOWN,
     ck.KafkaError._TIMED_OUT,
@@ -40,6 +51,23 @@ _RETRIABLE = {
     ck.KafkaError.LEADER_NOT_AVAILABLE,
     ck.KafkaError.CONCURRENT_TRANSACTIONS,
     ck.KafkaError.UNSTABLE_OFFSET_COMMIT,
+}
+
+# Waiting heals none of these; somebody has to change something.
+_HOPELESS = {
+    ck.KafkaError._AUTHENTICATION,
+    ck.KafkaError._INVALID_ARG,
+    ck.KafkaError._UNSUPPORTED_FEATURE,
+    ck.KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    ck.KafkaError.GROUP_AUTHORIZATION_FAILED,
+    ck.KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    ck.KafkaError.INCONSISTENT_GROUP_PROTOCOL,
+    ck.KafkaError.INVALID_GROUP_ID,
+    ck.KafkaError.INVALID_SESSION_TIMEOUT,
+    ck.KafkaError.SASL_AUTHENTICATION_FAILED,
+    ck.KafkaError.SECURITY_DISABLED,
+    ck.KafkaError.UNSUPPORTED_SASL_MECHANISM,
+    ck.KafkaError.UNSUPPORTED_VERSION,
 }
 
 _UNDELIVERABLE = {
@@ -84,3 +112,8 @@ def translated(error: ck.KafkaError, doing: str) -> errors.KafkaError:
     if error.retriable() or code in _RETRIABLE:
         return errors.RetriableKafkaError(text)
     return errors.KafkaError(text)
+
+
+def is_hopeless(error: ck.KafkaError) -> bool:
+    """Whether a consumer that got this error can only end; librdkafka retries all others."""
+    return error.fatal() or error.code() in _HOPELESS | _FENCED | {ck.KafkaError._FATAL}

@@ -9,9 +9,8 @@ from typing import Any, NamedTuple, Protocol
 
 import confluent_kafka as ck
 
-from kms.errors import RetriableKafkaError
 from kms.kafka.config import reader_config
-from kms.kafka.errors import kafka_errors, translated
+from kms.kafka.errors import is_hopeless, kafka_errors, translated
 from kms.kafka.values import TopicPartition
 from kms.schedule import Header
 from kms.settings import Settings
@@ -143,10 +142,9 @@ class TopicReader:
                 "(python kms.py topics create)."
             )
             return
-        problem = translated(error, "Reading the schedule topics")
-        if not isinstance(problem, RetriableKafkaError):
-            raise problem
-        _log.debug("%s", problem)  # error_cb says outages
+        if is_hopeless(error):
+            raise translated(error, "Reading the schedule topics")
+        _log.debug("%s: %s", where, error)  # error_cb says outages
 
     def _say_once(self, text: str) -> None:
         if text not in self._said:

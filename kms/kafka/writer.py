@@ -15,6 +15,7 @@ from kms.kafka.errors import kafka_errors, translated
 from kms.kafka.values import TopicPartition
 from kms.schedule import Header
 from kms.settings import Settings
+from kms.settings_values import TOPIC_NAME
 
 _CALL_SECONDS = 5.0  # how long one call may hold the thread before it looks whether to stop
 _ANY_PARTITION = -1
@@ -87,6 +88,8 @@ class _Producer:
 
         Producing to a missing one would hold the whole transaction until a timeout.
         """
+        if not TOPIC_NAME.fullmatch(topic):
+            return False  # librdkafka would be asked in vain, and Python refuses a NUL
         with kafka_errors(f"Looking up topic {topic}"):
             found = self._client.list_topics(topic, timeout=_CALL_SECONDS).topics[topic]
         if found.error is None:

@@ -141,7 +141,7 @@ def test_an_unknown_target_topic_harms_no_other_and_fires_once_it_exists(
     assert len(lines) == 1
     offset = next(it.offset for it in cluster.read(topic) if it.key == b"lost?")
     assert f"{topic}/0 offset {offset}, schedule id b'lost?'" in lines[0]
-    assert f"{missing} does not exist" in lines[0]
+    assert f"{missing!r} does not exist" in lines[0]
     failures = f'kms_firing_failures_total{{reason="UndeliverableError",topic="{missing}"}}'
     assert kms.metrics()[failures] >= 1
     cluster.topic(name=missing)

@@ -35,7 +35,7 @@ def test_what_was_cancelled_or_updated_while_down_is_respected(
 ) -> None:
     topic, target = cluster.schedule_topic(), cluster.topic()
     kms = instance([topic]).start().caught_up()
-    soon = now_ms() + 2_500
+    soon = now_ms() + 5_000
     for schedule_id in (b"cancelled", b"updated", b"kept"):
         cluster.schedule(topic, schedule_id, Schedule(soon, target, schedule_id, b"old"))
     cluster.flush()
@@ -75,7 +75,7 @@ def test_a_killed_instance_resumes_with_what_it_had(
 ) -> None:
     topic, target = cluster.schedule_topic(), cluster.topic()
     kms = instance([topic], KMS_SESSION_TIMEOUT_MS="6000").start().caught_up()
-    soon = now_ms() + 2_000
+    soon = now_ms() + 5_000
     for number in range(50):
         cluster.schedule(topic, b"%d" % number, Schedule(soon, target, b"", b"%d" % number))
     cluster.flush()

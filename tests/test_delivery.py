@@ -1,0 +1,237 @@
+"""How a batch is fired: what is written where, and what happens when Kafka refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pytest
+
+from kms import delivery
+from kms.assignment import Assignment, OwnedPartition
+from kms.delivery import AtLeastOnce, ExactlyOnce, Job
+from kms.due import Due
+from kms.errors import (
+    AbortTransactionError,
+    FencedError,
+    KafkaError,
+    RetriableKafkaError,
+    UndeliverableError,
+)
+from kms.kafka import TopicPartition, Undelivered
+from kms.schedule import Header, Schedule, fired_headers
+from kms.settings import Settings
+
+HEADERS: tuple[Header, ...] = (("h", b"v"), ("null", None))
+
+
+class Sent(NamedTuple):
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[Header, ...]
+    partition: int
+
+
+class FakeWriter:
+    """Both kinds of writer; notes every call in ``calls``."""
+
+    def __init__(self, _settings: Settings) -> None:
+        self.calls: list[Any] = []
+        self.refuses: dict[str, Exception] = {}  # at once, by topic
+        self.undelivered: dict[str, KafkaError] = {}  # later, by topic
+        self.commit_error: Exception | None = None
+        self.flushes = [True]
+        self._refused: list[Undelivered] = []
+
+    def produce(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[Header],
+        *,
+        tag: object,
+        partition: int = -1,
+    ) -> None:
+        if topic in self.refuses:
+            raise self.refuses[topic]
+        if topic in self.undelivered:
+            self._refused.append(Undelivered(tag, self.undelivered[topic]))
+        self.calls.append(Sent(topic, key, value, tuple(headers), partition))
+
+    def refused(self) -> list[Undelivered]:
+        found, self._refused = self._refused, []
+        return found
+
+    def start(self, _give_up: Callable[[], bool]) -> None:
+        self.calls.append("start")
+
+    def begin(self) -> None:
+        self.calls.append("begin")
+
+    def commit(self, offsets: Mapping[TopicPartition, int], group_metadata: Any) -> None:
+        self.calls.append(("commit", dict(offsets), group_metadata))
+        if self.commit_error is not None:
+            raise self.commit_error
+
+    def abort(self) -> None:
+        self.calls.append("abort")
+
+    def flush(self, _timeout_seconds: float) -> bool:
+        self.calls.append("flush")
+        return self.flushes.pop(0) if len(self.flushes) > 1 else self.flushes[0]
+
+
+@pytest.fixture(autouse=True)
+def fake_writers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery, "TransactionalWriter", FakeWriter)
+    monkeypatch.setattr(delivery, "PlainWriter", FakeWriter)
+
+
+@pytest.fixture
+def assignment() -> Assignment:
+    parts = {
+        4: OwnedPartition(4, TopicPartition("schedules", 3), "topic-id", 100),
+        5: OwnedPartition(5, TopicPartition("schedules", 0), "topic-id", 200),
+        6: OwnedPartition(6, TopicPartition("more", 0), "other-id", 300),
+    }
+    return Assignment("metadata", parts)
+
+
+def made(kind: type[ExactlyOnce | AtLeastOnce], assignment: Assignment) -> tuple[Any, FakeWriter]:
+    fires = kind(Settings(), assignment)
+    writer = fires._writer
+    assert isinstance(writer, FakeWriter)
+    return fires, writer
+
+
+def job(number: int = 4, offset: int = 7, topic: str = "target", *, again: bool = False) -> Job:
+    due = Due(number, b"id%d" % offset, offset, 0, b"encoded", HEADERS, again)
+    return Job(due, Schedule(0, topic, b"key", None if offset == 9 else b"value", HEADERS))
+
+
+def target(of: Job) -> Sent:
+    return Sent(of.schedule.topic, b"key", of.schedule.value, HEADERS, -1)
+
+
+def tombstone(of: Job, where: TopicPartition, topic_id: str) -> Sent:
+    return Sent(where[0], of.due.id, None, tuple(fired_headers(of.due.offset, topic_id)), where[1])
+
+
+SCHEDULES = TopicPartition("schedules", 3)
+
+
+def test_target_tombstone_and_offsets_are_one_transaction(assignment: Assignment) -> None:
+    fires, writer = made(ExactlyOnce, assignment)
+    first, second, again = job(), job(6, 9), job(4, 8, "nowhere", again=True)
+    assert fires.send([first, second, again], "of the group") == []
+    more = TopicPartition("more", 0)
+    assert writer.calls == [
+        "begin",
+        target(first),
+        tombstone(first, SCHEDULES, "topic-id"),
+        target(second),
+        tombstone(second, more, "other-id"),
+        Sent("schedules", b"id8", b"encoded", HEADERS, 3),  # as it was, where it was
+        ("commit", {SCHEDULES: 100, more: 300}, "of the group"),
+    ]
+
+
+def test_what_is_refused_at_once_gets_no_tombstone(assignment: Assignment) -> None:
+    fires, writer = made(ExactlyOnce, assignment)
+    writer.refuses["huge"] = error = UndeliverableError("too large")
+    good, bad = job(), job(5, 8, "huge")
+    assert fires.send([bad, good], "metadata") == [(bad, error)]
+    offsets = {SCHEDULES: 100, TopicPartition("schedules", 0): 200}
+    assert writer.calls == [
+        "begin",
+        target(good),
+        tombstone(good, SCHEDULES, "topic-id"),
+        ("commit", offsets, "metadata"),
+    ]
+
+
+@pytest.mark.parametrize("error", [AbortTransactionError("no"), UndeliverableError("too large")])
+def test_what_fails_to_commit_is_aborted(assignment: Assignment, error: KafkaError) -> None:
+    fires, writer = made(ExactlyOnce, assignment)
+    writer.commit_error = error
+    writer.undelivered["target"] = UndeliverableError("too large")
+    writer.undelivered["schedules"] = KafkaError("purged")  # it goes down with the others
+    bad = job()
+    with pytest.raises(AbortTransactionError, match=str(error)):
+        fires.send([bad], "metadata")
+    assert writer.calls[-1] == "abort"
+    assert [refused.job for refused in fires.refused()] == [bad]
+
+
+def test_a_fenced_transaction_ends_the_process(assignment: Assignment) -> None:
+    fires, writer = made(ExactlyOnce, assignment)
+    writer.commit_error = FencedError("another one")
+    with pytest.raises(FencedError):
+        fires.send([job()], "metadata")
+
+
+@pytest.mark.parametrize("kind", [ExactlyOnce, AtLeastOnce])
+@pytest.mark.parametrize("again", [True, False])
+def test_nothing_is_written_to_a_partition_that_was_given_up(
+    assignment: Assignment, kind: type[ExactlyOnce | AtLeastOnce], again: bool
+) -> None:
+    fires, writer = made(kind, assignment)
+    del assignment.partitions[4]
+    with pytest.raises(AbortTransactionError):
+        fires.send([job(again=again)], "metadata")
+    assert not any(call.topic == "schedules" for call in writer.calls if isinstance(call, Sent))
+    assert ("abort" in writer.calls) is (kind is ExactlyOnce)
+
+
+def test_without_offsets_or_membership_nobody_could_fence_it(assignment: Assignment) -> None:
+    fires, writer = made(ExactlyOnce, assignment)
+    with pytest.raises(AbortTransactionError):
+        fires.send([job()], None)
+    produce = writer.produce
+
+    def revoked_meanwhile(*arguments: Any, **named: Any) -> None:
+        produce(*arguments, **named)
+        if arguments[0] == "schedules":
+            assignment.partitions.clear()
+
+    writer.produce = revoked_meanwhile  # type: ignore[method-assign]
+    with pytest.raises(AbortTransactionError):
+        fires.send([job()], "metadata")
+    assert [call[0] for call in writer.calls if call[0] == "commit"] == []
+
+
+def test_at_least_once_the_tombstone_follows_the_acknowledgement(assignment: Assignment) -> None:
+    fires, writer = made(AtLeastOnce, assignment)
+    writer.flushes = [False, False, True]
+    writer.refuses["huge"] = UndeliverableError("too large")
+    writer.undelivered["forbidden"] = UndeliverableError("not authorised")
+    good, huge, forbidden, again = job(), job(4, 8, "huge"), job(4, 9, "forbidden"), job(again=True)
+    refused = fires.send([good, huge, forbidden, again], "metadata")
+    assert [it.job for it in refused] == [huge, forbidden]
+    assert writer.calls == [
+        target(good),
+        target(forbidden),
+        Sent("schedules", b"id7", b"encoded", HEADERS, 3),
+        *["flush"] * 3,
+        tombstone(good, SCHEDULES, "topic-id"),
+        "flush",
+    ]
+
+
+def test_at_least_once_a_stop_ends_the_wait_for_acknowledgements(assignment: Assignment) -> None:
+    fires, writer = made(AtLeastOnce, assignment)
+    fires.start(lambda: True)
+    writer.flushes = [False]
+    with pytest.raises(RetriableKafkaError):
+        fires.send([job()], "metadata")
+    assert writer.calls == [target(job()), "flush"]
+
+
+def test_at_least_once_a_target_that_timed_out_is_not_fired(assignment: Assignment) -> None:
+    fires, writer = made(AtLeastOnce, assignment)
+    writer.undelivered["target"] = KafkaError("Producing failed: timed out (_MSG_TIMED_OUT)")
+    lost = job()
+    assert [it.job for it in fires.send([lost], "metadata")] == [lost]
+    assert writer.calls == [target(lost), "flush"]

@@ -1,0 +1,294 @@
+"""README, Dockerfile, Compose file and examples say what is true of the code."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import readme_table
+import typer
+import yaml
+from typer import main as typer_main
+
+import kms
+from kms.cli import app
+from kms.errors import ExitCode
+from kms.settings import Definition, Settings, definitions, load_settings, settings_table
+from kms.topics import recommended_config
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+PORT = Settings().prometheus_scraping_endpoint_port
+IN_FILE = [each for each in definitions() if each.name not in ("config", "kafka")]
+
+
+def code_blocks(text: str) -> list[list[str]]:
+    """The lines of each block of code."""
+    found = re.findall(r"^```\w*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [[line for line in block.splitlines() if line] for block in found]
+
+
+def instructions(name: str) -> list[str]:
+    """The arguments of each such line of the Dockerfile."""
+    return [
+        " ".join(found.split()) for found in re.findall(rf"^{name} (.+)$", DOCKERFILE, re.MULTILINE)
+    ]
+
+
+def volumes() -> list[tuple[str, str]]:
+    """Which service mounts what: a volume's name or a path."""
+    return [
+        (name, volume.partition(":")[0])
+        for name, service in COMPOSE["services"].items()
+        for volume in service.get("volumes", [])
+    ]
+
+
+def settings_of(environment: Mapping[str, str]) -> Settings:
+    """The settings that ``run`` would have; every variable must be one of kms."""
+    ours = {each.env for each in definitions()}
+    for name in environment:
+        assert name in ours or name.startswith("KAFKA_"), f"{name} is no setting"
+    settings = load_settings({}, environment, required=["schedule_topics"])
+    assert settings.ignored_variables == ()
+    return settings
+
+
+class TestReadme:
+    def test_tables_are_those_of_the_code(self) -> None:
+        assert settings_table() in README
+        assert readme_table.with_tables(README) == README, "run scripts/readme-table"
+
+    def test_a_missing_marker_is_told(self) -> None:
+        with pytest.raises(ValueError, match="<!-- metrics -->"):
+            readme_table.with_tables(README.replace("<!-- end of metrics -->\n", ""))
+
+    def test_exit_codes_are_those_of_the_code(self) -> None:
+        rows = re.findall(r"^\| (\d+) \| `(\w+)` \| .+ \|$", README, re.MULTILINE)
+        assert rows == [(str(code.value), code.name) for code in ExitCode]
+
+    def test_the_two_commands_are_at_its_top(self) -> None:
+        block = code_blocks(README)[0]
+        assert [line.split()[0] for line in block] == ["./scripts/demo", "./scripts/test"]
+
+    def test_every_file_it_links_to_is_there(self) -> None:
+        links = re.findall(r"\]\((?!https?:|#)([^)]+)\)", README)
+        assert links
+        for link in links:
+            assert (ROOT / link).is_file(), link
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_scripts_that_are_named_are_there(name: str) -> None:
+    scripts = set(re.findall(r"\bscripts/[a-z_-]+", (ROOT / name).read_text(encoding="utf-8")))
+    assert scripts
+    for script in scripts:
+        assert (ROOT / script).is_file(), script
+
+
+def kms_commands() -> Iterator[str]:
+    """What follows ``kms.py`` in every command line that is shown somewhere."""
+    blocks = [
+        *code_blocks(README),
+        re.findall(r"`(python kms\.py [^`]+)`", README),
+        (ROOT / "docker-compose.yml").read_text().splitlines(),
+        (ROOT / "config/kms.toml").read_text().splitlines(),
+        (ROOT / "config/kms.service").read_text().splitlines(),
+        (ROOT / "config/kms.cron").read_text().splitlines(),
+    ]
+    for line in (line for block in blocks for line in block):
+        found = re.search(r"\bpython\S* (?:/opt/kms/)?kms\.py (.+)", line)
+        if found:
+            yield re.sub(r"\s*(2>&1|[&|#]).*", "", found[1])
+
+
+@pytest.mark.parametrize("line", sorted(set(kms_commands())))
+def test_every_command_shown_is_one(line: str) -> None:
+    """It is parsed by the command's own options, not run."""
+    words = shlex.split(line)
+    command: Any = typer_main.get_command(app)
+    context = typer.Context(command)
+    while hasattr(command, "commands"):
+        word = words.pop(0)
+        assert word in command.commands, f"there is no command {word}"
+        command = command.commands[word]
+    with command.make_context(command.name, words, parent=context):
+        pass
+
+
+def test_version_is_the_same_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == kms.__version__
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    released = re.findall(r"^## \[(\d[^\]]*)\]", changelog, re.MULTILINE)
+    assert "## [Unreleased]" in changelog
+    assert released[:1] in ([], [kms.__version__])
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_requirements_are_bounded_on_both_sides(name: str) -> None:
+    lines = (line.partition("#")[0].strip() for line in (ROOT / name).read_text().splitlines())
+    wanted = [line for line in lines if line and not line.startswith("-r ")]
+    assert wanted
+    for line in wanted:
+        assert re.fullmatch(r"[\w-]+>=[\d.]+,<[\d.]+", line), line
+
+
+class TestDockerfile:
+    def test_what_it_copies_is_there_and_in_the_build_context(self) -> None:
+        copied = [word for line in instructions("COPY") for word in line.split()[:-1]]
+        assert {"requirements.txt", "kms.py", "kms"} <= set(copied)
+        let_in = (ROOT / ".dockerignore").read_text().splitlines()
+        assert "*" in let_in, "whatever else lies about stays out"
+        for name in copied:
+            assert (ROOT / name).exists(), name
+            assert f"!{name}" in let_in, name
+
+    def test_entry_point_is_the_program_itself(self) -> None:
+        (entry,) = instructions("ENTRYPOINT")
+        python, program = json.loads(entry)  # exec form: signals reach Python
+        assert python == "python"
+        assert (ROOT / program).is_file()
+        (command,) = instructions("CMD")
+        assert json.loads(command) == ["run"]
+
+    def test_runs_as_somebody_else_than_root(self) -> None:
+        (user,) = instructions("USER")
+        assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user)
+
+    def test_the_cache_is_in_the_volume(self) -> None:
+        found = re.search(r"\bKMS_CACHE=(\S+)", DOCKERFILE)
+        assert found is not None
+        assert [str(Path(found[1]).parent)] == instructions("VOLUME")
+
+    def test_ports_are_the_default_one(self) -> None:
+        assert instructions("EXPOSE") == [str(PORT)]
+        assert f"or '{PORT}'" in instructions("HEALTHCHECK")[0]
+
+    def test_the_health_check_is_python_that_compiles(self) -> None:
+        (check,) = instructions("HEALTHCHECK")
+        python, option, program = json.loads(check.partition("CMD ")[2])
+        assert (python, option) == ("python", "-c")
+        compile(program, "HEALTHCHECK", "exec")
+
+    def test_its_python_is_one_that_kms_supports(self) -> None:
+        found = re.match(r"FROM python:3\.(\d+)-slim", DOCKERFILE)
+        assert found is not None
+        assert int(found[1]) >= 11
+
+
+class TestCompose:
+    def test_the_settings_of_kms_are_settings(self) -> None:
+        settings = settings_of(COMPOSE["services"]["kms"]["environment"])
+        kafka = COMPOSE["services"]["kafka"]["environment"]
+        assert f"INTERNAL://{settings.kafka_brokers}" in kafka["KAFKA_ADVERTISED_LISTENERS"]
+
+    def test_the_topics_are_made_as_recommended(self) -> None:
+        (script,) = COMPOSE["services"]["topics"]["command"]
+        (schedules,) = COMPOSE["services"]["kms"]["environment"]["SCHEDULE_TOPICS"].split(",")
+        topics = script.replace("\\\n", " ").splitlines()
+        (line,) = [line for line in topics if f"--topic {schedules} " in line]
+        config = dict(re.findall(r"--config (\S+?)=(\S+)", line))
+        assert config == recommended_config()
+
+    def test_each_waits_for_what_it_needs(self) -> None:
+        services = COMPOSE["services"]
+        assert services["topics"]["depends_on"] == {"kafka": {"condition": "service_healthy"}}
+        assert services["kms"]["depends_on"] == {
+            "topics": {"condition": "service_completed_successfully"}
+        }
+        assert "healthcheck" in services["kafka"]
+
+    def test_pull_leaves_out_what_no_registry_has(self) -> None:
+        """Else ``docker-compose pull`` fails, and ``&& docker-compose up -d`` is not reached."""
+        for name, service in COMPOSE["services"].items():
+            if "build" in service:
+                assert service["pull_policy"] == "build", name
+                assert (ROOT / service["build"] / "Dockerfile").is_file()
+            else:
+                assert re.search(r":v?\d+\.\d+\.\d+$", service["image"]), "pin the version"
+
+    def test_the_cache_and_all_data_are_in_volumes(self) -> None:
+        named = {volume: name for name, volume in volumes() if not volume.startswith(".")}
+        assert set(named) == set(COMPOSE["volumes"])
+        assert ("kms", "kms-cache") in set(volumes())
+        (mount,) = COMPOSE["services"]["kms"]["volumes"]
+        assert [mount.partition(":")[2]] == instructions("VOLUME")
+
+    def test_mounted_files_are_there(self) -> None:
+        mounted = [volume for _, volume in volumes() if volume.startswith(".")]
+        assert mounted == ["./config/prometheus.yml"]
+        assert all((ROOT / name).is_file() for name in mounted)
+
+    def test_prometheus_scrapes_the_service(self) -> None:
+        config = yaml.safe_load((ROOT / "config/prometheus.yml").read_text())
+        (job,) = config["scrape_configs"]
+        (targets,) = [each["targets"] for each in job["static_configs"]]
+        assert targets == [f"kms:{PORT}"]
+        assert f"{PORT}:{PORT}" in COMPOSE["services"]["kms"]["ports"]
+        assert "9090:9090" in COMPOSE["services"]["prometheus"]["ports"]
+
+
+class TestSettingsExample:
+    PATH = ROOT / "config/kms.toml"
+
+    def test_it_loads(self) -> None:
+        settings = load_settings({"config": self.PATH}, {}, required=["schedule_topics"])
+        assert settings.schedule_topics == ("schedules",)
+
+    def test_what_is_commented_out_loads_and_is_the_default(self, tmp_path: Path) -> None:
+        """``#name = value`` is a setting, ``# text`` is none."""
+        path = tmp_path / "kms.toml"
+        path.write_text(re.sub(r"^#(?=\S)", "", self.PATH.read_text(), flags=re.MULTILINE))
+        settings = load_settings({"config": path}, {})
+        assert list(tomllib.loads(path.read_text())) == [*(each.name for each in IN_FILE), "kafka"]
+        assert set(settings.kafka) >= {"sasl.mechanism", "ssl.ca.location"}
+        example_only = {"schedule_topics", "kms_instance_id"}
+        for each in IN_FILE:
+            if each.name not in example_only:
+                default = Settings.model_fields[each.name].default
+                assert getattr(settings, each.name) == default, each.name
+
+    @pytest.mark.parametrize("setting", IN_FILE, ids=lambda each: str(each.name))
+    def test_every_setting_has_its_help(self, setting: Definition) -> None:
+        text = self.PATH.read_text()
+        (comment,) = re.findall(rf"((?:^# .*\n)+)^#?{setting.name} = ", text, re.MULTILINE)
+        said = " ".join(line.removeprefix("# ") for line in comment.splitlines())
+        assert setting.help.removesuffix(".") in said
+
+
+class TestSystemdUnit:
+    LINES = (ROOT / "config/kms.service").read_text().splitlines()
+
+    def test_it_runs_kms_with_real_settings(self) -> None:
+        environment = dict(
+            line.removeprefix("Environment=").split("=", 1)
+            for line in self.LINES
+            if line.startswith("Environment=")
+        )
+        assert settings_of(environment | {"SCHEDULE_TOPICS": "schedules"}).kms_cache == Path(
+            "/var/lib/kms/kms.sqlite"
+        )
+        assert "StateDirectory=kms" in self.LINES
+        assert "User=kms" in self.LINES
+
+    def test_a_wrong_setting_is_not_tried_again(self) -> None:
+        assert "Restart=on-failure" in self.LINES
+        assert f"RestartPreventExitStatus={ExitCode.USAGE.value}" in self.LINES
+
+
+def test_the_cron_lines_variables_are_settings() -> None:
+    lines = (ROOT / "config/kms.cron").read_text().splitlines()
+    names = [found[1] for line in lines if (found := re.match(r"(\w+)=", line))]
+    assert names == ["KMS_CONFIG", "KMS_CACHE"]
+    assert set(names) <= {each.env for each in definitions()}
+    (entry,) = [line for line in lines if line.startswith("@")]
+    assert entry.startswith("@reboot kms ")
