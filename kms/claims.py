@@ -127,15 +127,15 @@ class Claims:
     def take(self, number: int, found: Sequence[Due], searched_to: Position | None) -> list[Due]:
         """Claim those of ``found`` that nobody holds; the search got as far as ``searched_to``.
 
-        Rows that were replaced or removed since ``start_of_search`` are left out: what fired
-        them is home already, and a second claim would fire them again. So is everything, if the
-        partition was closed and opened since. ``searched_to`` None is not part of a search.
+        None says that it got nowhere. Ends the search that ``start_of_search`` began. Rows that
+        were replaced or removed since are left out: what fired them is home already, and a second
+        claim would fire them again. So is everything, if the partition was closed and opened since.
         """
         with self._condition:
             partition = self._partitions.get(number)
-            if partition is None or (partition.since is None and searched_to is not None):
+            if partition is None or partition.since is None:
                 return []
-            claimed, since = partition.claimed, partition.since or {}
+            claimed, since = partition.claimed, partition.since
             taken = []
             for due in found:
                 if due.id not in claimed and since.get(due.id, due.offset) == due.offset:
@@ -143,7 +143,7 @@ class Claims:
                     taken.append(due)
             if searched_to is not None:
                 partition.cursor = max(partition.cursor, searched_to)
-                partition.since = None
+            partition.since = None
             return taken
 
     def begin(self, batch: Sequence[Due]) -> list[Due]:

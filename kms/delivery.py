@@ -9,6 +9,7 @@ from kms.assignment import Assignment
 from kms.due import Due
 from kms.errors import (
     AbortTransactionError,
+    BrokenProducerError,
     KafkaError,
     RetriableKafkaError,
     UndeliverableError,
@@ -54,11 +55,17 @@ class ExactlyOnce:
     """Target, tombstone and offsets in one transaction (design section 3)."""
 
     def __init__(self, settings: Settings, assignment: Assignment) -> None:
+        self._settings = settings
         self._assignment = assignment
+        self._give_up: Callable[[], bool] = lambda: False
         self._writer = TransactionalWriter(settings)
 
     def start(self, give_up: Callable[[], bool]) -> None:
-        self._writer.start(give_up)
+        self._give_up = give_up
+        try:
+            self._writer.start(give_up)
+        except BrokenProducerError:
+            self._renew()
 
     def exists(self, topic: str) -> bool:
         return self._writer.exists(topic)
@@ -84,9 +91,28 @@ class ExactlyOnce:
                 raise AbortTransactionError("a partition was given up meanwhile")
             self._writer.commit(offsets, group_metadata)
         except (AbortTransactionError, UndeliverableError) as error:
-            self._writer.abort()
+            self._abort()
+            raise AbortTransactionError(str(error)) from error
+        except BrokenProducerError as error:
+            self._renew()
             raise AbortTransactionError(str(error)) from error
         return refused
+
+    def _abort(self) -> None:
+        try:
+            self._writer.abort()
+        except BrokenProducerError:
+            self._renew()
+
+    def _renew(self) -> None:
+        """A new producer under the same id: its start ends whatever the old one left open."""
+        while True:
+            self._writer = TransactionalWriter(self._settings)
+            try:
+                return self._writer.start(self._give_up)
+            except BrokenProducerError:
+                if self._give_up():
+                    raise
 
     def _produce(self, job: Job) -> Refused | None:
         try:

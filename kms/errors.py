@@ -66,6 +66,10 @@ class AbortTransactionError(KafkaError):
     """The running transaction failed and must be aborted; what it held may be tried again."""
 
 
+class BrokenProducerError(KafkaError):
+    """The producer and the broker disagree on its transaction; a new producer can go on."""
+
+
 class FencedError(KafkaError):
     """Another instance with the same identity took over; this one must end."""
 

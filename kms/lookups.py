@@ -44,6 +44,8 @@ class Lookups:
 
     def turn(self, owned: Collection[FoldingPartition]) -> None:
         """Take over what was found meanwhile; raises KafkaError where the cluster refuses."""
+        if self._stopping.is_set():
+            return  # what still runs ends without an answer
         for search in [each for each in self._targets if each[0].done()]:
             self._targets.remove(search)
             future, asked = search

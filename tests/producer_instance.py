@@ -25,6 +25,7 @@ class FakeDelivery:
 
     def __init__(self) -> None:
         self.topics = {"target"}
+        self.asked: list[str] = []
         self.sent: list[tuple[list[Job], Any]] = []
         self.before_send: Callable[[], None] = lambda: None
         self.send_errors: list[Exception] = []
@@ -38,6 +39,7 @@ class FakeDelivery:
         self.started.set()
 
     def exists(self, topic: str) -> bool:
+        self.asked.append(topic)
         if self.exists_errors:
             raise self.exists_errors.pop(0)
         return topic in self.topics

@@ -37,7 +37,7 @@ def test_only_open_partitions_are_searched_and_taken_from() -> None:
     claims = Claims()
     assert claims.start_of_search(1) is None
     assert claims.next_search(1) is None
-    assert claims.take(1, [due()], None) == []
+    assert claims.take(1, [due()], (100, 5)) == []
     claims.stored(1, (0, 0))
     claims.folded(1, {A: 1})
     claims.open(1)
@@ -70,8 +70,9 @@ def test_a_row_is_taken_once_and_the_next_search_starts_behind_it(claims: Claims
     assert taken(claims, due(), due(B, 6)) != []
     assert claims.count() == 2
     assert claims.next_search(1) == claims.start_of_search(1) == (100, 6)
-    assert claims.take(1, [due()], None) == []  # overtaken rows are found without a position
+    assert claims.take(1, [due()], (0, 0)) == []
     assert claims.next_search(1) == (100, 6)
+    assert claims.take(1, [due(b"c", 9)], (100, 9)) == []  # not part of a search
 
 
 def test_one_search_never_takes_an_id_twice(claims: Claims) -> None:

@@ -73,7 +73,7 @@ class Search:
 
     number: int
     after: Position
-    took_overtaken: bool = False
+    overtaken: list[Due] | None = None
     found: list[Due] | None = None
 
 
@@ -151,7 +151,7 @@ class Threads(RuleBasedStateMachine):
         part.is_open = True
         self.claims.open(part.number)
 
-    # The scheduler: start a search, take what is overtaken, read what is due, take it.
+    # The scheduler: start a search, read what is overtaken, read what is due, take both.
 
     def schedule(self, number: int, steps: int) -> None:
         for _ in range(steps):
@@ -163,19 +163,17 @@ class Threads(RuleBasedStateMachine):
 
     def go_on_searching(self, search: Search) -> None:
         dues = self.parts[search.number].dues()
-        if not search.took_overtaken:
-            # At once, for take() protects only what is read within a search.
-            overtaken = [each for each in dues if each.republish]
-            self.queue += self.claims.take(search.number, overtaken, None)
-            search.took_overtaken = True
+        if search.overtaken is None:
+            search.overtaken = [each for each in dues if each.republish]
         elif search.found is None:
             due = [it for it in dues if it.due_ms <= self.now_ms]
             search.found = [it for it in due if (it.due_ms, it.offset) > search.after][:LIMIT]
         else:
-            self.search = None
+            self.search, last = None, search.after
             if search.found:
                 last = search.found[-1].due_ms, search.found[-1].offset
-                self.queue += self.claims.take(search.number, search.found, last)
+            both = search.overtaken + search.found
+            self.queue += self.claims.take(search.number, both, last)
 
     # The producer: begin, then commit or give back.
 

@@ -152,6 +152,16 @@ def test_what_is_refused_at_once_gets_no_tombstone(assignment: Assignment) -> No
     ]
 
 
+@pytest.mark.parametrize("kind", [ExactlyOnce, AtLeastOnce])
+def test_what_would_not_arrive_byte_for_byte_is_refused(
+    assignment: Assignment, kind: type[ExactlyOnce | AtLeastOnce]
+) -> None:
+    fires, writer = made(kind, assignment)
+    cut = job()._replace(schedule=Schedule(0, "target", b"", b"", (("a\0b", b""),)))
+    assert [it.job for it in fires.send([cut], "metadata")] == [cut]
+    assert not any(isinstance(call, Sent) for call in writer.calls)
+
+
 @pytest.mark.parametrize("error", [AbortTransactionError("no"), UndeliverableError("too large")])
 def test_what_fails_to_commit_is_aborted(assignment: Assignment, error: KafkaError) -> None:
     fires, writer = made(ExactlyOnce, assignment)

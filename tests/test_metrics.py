@@ -176,6 +176,7 @@ def test_pending_schedules_are_not_counted_at_every_scrape(
     scraped: Scraped, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     labels = {"schedule_topic": "schedules", "partition": "2"}
+    monkeypatch.setattr(metrics, "_PENDING_AGE_SECONDS", 3600.0)
     fill(scraped)
     assert scraped.value("kms_schedules_pending", **labels) == 2
     scraped.writer.restart("schedules", 2, "id", "c", 0)

@@ -52,6 +52,9 @@ def test_what_has_gathered_is_fired_together_and_counted(instance: Instance) -> 
     assert figures.lateness_sum_seconds == pytest.approx(100 * time.time(), rel=1e-3)
     assert (figures.aborted, figures.failed, figures.errors.count) == (0, {}, 0)
     assert instance.claims.count() == 101  # until their tombstones are folded
+    instance.put(b"later", offset=200)
+    wait_until(lambda: figures.fired["target"] == 101)
+    assert instance.delivery.asked == ["target"]  # it was there, and is not asked for again
     assert instance.claims.close([NUMBER])  # no transaction runs
 
 
@@ -61,18 +64,19 @@ def test_a_missing_topic_holds_up_nobody_else_and_fires_once_it_is_there(
     caplog.set_level(logging.DEBUG, "kms")
     wanted = instance.put(b"early\xff", MISSING, 5)
     instance.put(b"other", offset=6)
+    instance.put(b"again", MISSING, 8, again=True)  # goes to the schedule topic
     instance.producer.start()
     figures = instance.producer.figures
     wait_until(lambda: figures.failed[MISSING, "UndeliverableError"] >= 3)
-    assert instance.sent_ids() == [b"other"]
+    assert instance.sent_ids() == [b"other", b"again"]
     (said,) = errors(caplog)
     for part in ("schedules/3", "offset 5", repr(b"early\xff"), MISSING, "does not exist"):
         assert part in said
     assert MISSING in figures.errors.last_text
     instance.delivery.topics.add(MISSING)
     wait_until(lambda: b"early\xff" in instance.sent_ids())
-    assert instance.sent() == [instance.sent()[0], (b"early\xff", wanted)]
-    wait_until(lambda: figures.fired[MISSING] == 1)
+    assert instance.sent()[2:] == [(b"early\xff", wanted)]
+    wait_until(lambda: figures.fired[MISSING] == 1 and not instance.producer._waiting._attempts)
     assert len(errors(caplog)) == 1
 
 
@@ -109,6 +113,11 @@ def test_an_abort_gives_all_back_and_they_are_fired_again(
     assert instance.producer.figures.aborted == 2
     (said,) = errors(caplog, logging.WARNING)  # once for all of them in a row
     assert str(error) in said
+    wait_until(lambda: instance.producer.figures.fired["target"] == 3)
+    instance.delivery.send_errors.append(error)
+    instance.put(b"d", offset=50)
+    wait_until(lambda: b"d" in instance.sent_ids())
+    assert len(errors(caplog, logging.WARNING)) == 2  # another time, another word
     wait_until(lambda: instance.claims.close([NUMBER]))
     instance.producer.raise_for_error()
 
@@ -235,3 +244,13 @@ def test_pauses_grow_to_a_minute_and_a_firing_ends_them(monkeypatch: pytest.Monk
     assert held.add(due(2))[0] == 1  # another version of it
     held.forget([one])
     assert held.add(one)[0] == 1
+
+
+def test_two_pauses_may_end_at_the_same_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "monotonic", lambda: 0.0)
+    monkeypatch.setattr(waiting, "_FIRST_PAUSE_SECONDS", 0.0)
+    held = Waiting()
+    batch = [due(offset) for offset in range(5)]
+    for each in batch:
+        held.add(each)
+    assert held.over() == batch

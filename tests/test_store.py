@@ -169,6 +169,14 @@ def test_rows_come_back_byte_for_byte(store: Store) -> None:
     assert list(map(plain, found)) == expected(rows.number, wanted)
 
 
+def test_an_update_replaces_all_of_a_row(store: Store) -> None:
+    rows = store.partition()
+    for row in (Row(1, 2, b"3", HEADERS, True), Row(2, 9, b"4", (("a", b""),)), Row(3, 0, b"")):
+        rows[b"a"] = row
+        store.commit(rows)
+        assert rows.get(b"a") == row
+
+
 def test_what_must_be_republished_is_found_in_order(store: Store) -> None:
     rows = store.partition()
     for offset in (9, 3, 6):

@@ -103,6 +103,9 @@ def translated(error: ck.KafkaError, doing: str) -> errors.KafkaError:
             f"{text}. Another instance runs with the same identity, or took over while this one "
             "was paused: each needs its own KMS_INSTANCE_ID and KMS_CACHE."
         )
+    if code == ck.KafkaError.INVALID_TXN_STATE:
+        # Seen after a broker's restart: what was to be aborted had never reached it.
+        return errors.BrokenProducerError(text)
     if error.fatal():
         return errors.KafkaError(text)
     if code in _UNDELIVERABLE:

@@ -9,7 +9,13 @@ from typing import Any, NamedTuple, Protocol
 
 import confluent_kafka as ck
 
-from kms.errors import KafkaError, RetriableKafkaError
+from kms.errors import (
+    AbortTransactionError,
+    BrokenProducerError,
+    KafkaError,
+    RetriableKafkaError,
+)
+from kms.kafka.bounded import BoundedCalls
 from kms.kafka.config import transactional_config, writer_config
 from kms.kafka.errors import kafka_errors, translated
 from kms.kafka.values import TopicPartition
@@ -18,6 +24,7 @@ from kms.settings import Settings
 from kms.settings_values import TOPIC_NAME
 
 _CALL_SECONDS = 5.0  # how long one call may hold the thread before it looks whether to stop
+_OFFSETS_SECONDS = 2.0
 _ANY_PARTITION = -1
 
 
@@ -81,7 +88,11 @@ class _Producer:
             except BufferError:
                 self._client.poll(0.1)
             except ck.KafkaException as error:
-                raise translated(error.args[0], f"Producing to {topic}") from error
+                problem = translated(error.args[0], f"Producing to {topic}")
+                if error.args[0].code() == ck.KafkaError._STATE:
+                    # The transaction failed while its batch was still being produced.
+                    raise AbortTransactionError(str(problem)) from error
+                raise problem from error
 
     def exists(self, topic: str) -> bool:
         """Whether the topic exists and can be seen; raises RetriableKafkaError if out of reach.
@@ -117,12 +128,14 @@ class TransactionalWriter(_Producer):
     """A transactional, idempotent producer: all of a batch or nothing (KIP-98, KIP-447).
 
     Every method raises AbortTransactionError when the running transaction must be aborted,
-    FencedError when another instance took over. While the cluster is out of reach it tries
-    again, until ``give_up`` (see ``start``) says so: then it raises RetriableKafkaError.
+    FencedError when another instance took over, BrokenProducerError when only a new producer can
+    go on. While the cluster is out of reach it tries again, until ``give_up`` (see ``start``)
+    says so: then it raises RetriableKafkaError.
     """
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(transactional_config(settings))
+        self._calls = BoundedCalls("transactions")
         self._give_up: Callable[[], bool] = lambda: False
 
     def start(self, give_up: Callable[[], bool]) -> None:
@@ -142,7 +155,12 @@ class TransactionalWriter(_Producer):
         partitions, and with them everything in the transaction.
         """
         self._send_offsets(offsets, group_metadata)
-        self._until_done("Committing a transaction", self._client.commit_transaction)
+        try:
+            self._until_done("Committing a transaction", self._client.commit_transaction)
+        except BrokenProducerError as error:
+            # Committed or not: a new producer could not tell, and firing again might be twice.
+            # The next start waits until it is decided and reads the answer from the topic.
+            raise KafkaError(f"{error}. Start again: nothing is lost.") from error
 
     def abort(self) -> None:
         """Undo everything since ``begin``."""
@@ -150,18 +168,26 @@ class TransactionalWriter(_Producer):
 
     def _send_offsets(self, offsets: Mapping[TopicPartition, int], group_metadata: Any) -> None:
         positions = [ck.TopicPartition(*where, offset) for where, offset in offsets.items()]
-        self._until_done(
-            "Sending offsets to the transaction",
-            lambda seconds: self._client.send_offsets_to_transaction(
-                positions, group_metadata, seconds
-            ),
-        )
+        doing = "Sending offsets to the transaction"
+        try:
+            with kafka_errors(doing):
+                self._calls.call(
+                    doing,
+                    lambda seconds: self._client.send_offsets_to_transaction(
+                        positions, group_metadata, seconds
+                    ),
+                    _OFFSETS_SECONDS,
+                )
+        except RetriableKafkaError as error:
+            # Not again: in a rebalance the group waits for this transaction to end, and what it
+            # is sent has the old generation. The next transaction takes fresh metadata.
+            raise AbortTransactionError(str(error)) from error
 
     def _until_done(self, doing: str, call: Callable[[float], None]) -> None:
         while True:
             try:
                 with kafka_errors(doing):
-                    return call(_CALL_SECONDS)
+                    return self._calls.call(doing, call, _CALL_SECONDS)
             except RetriableKafkaError:
                 if self._give_up():
                     raise

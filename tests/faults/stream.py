@@ -1,0 +1,180 @@
+"""A steady stream of new, updated and cancelled schedules, and what became of them."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import Counter
+from functools import partial
+from itertools import pairwise
+from typing import NamedTuple
+
+import confluent_kafka as ck
+
+from kms.formats import FORMATS
+from kms.schedule import Schedule
+from tests.broker.harness import Cluster, now_ms
+
+_TICK_SECONDS = 0.05
+_NEAR_MS = 15_000
+
+
+class Version(NamedTuple):
+    """One record under an id; ``due_ms`` None is a cancel."""
+
+    number: int
+    due_ms: int | None
+
+
+class Verdict(NamedTuple):
+    """What the target topic says: all but ``schedules`` and ``fired`` must be 0."""
+
+    schedules: int
+    fired: int
+    lost: int
+    twice: int
+    cancelled_but_fired: int
+    early: int
+
+    def is_clean(self) -> bool:
+        """Whether every promise was kept."""
+        return not any(self[2:])
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {value}" for name, value in self._asdict().items())
+
+
+class Stream:
+    """Writes about ``rate`` records a second to two topics from a thread of its own.
+
+    A record that replaces another is sure to be seen in time if it was written ``margin_seconds``
+    before the other's due time: longer than any fault lasts. Within that, which of the two wins
+    is a race, and both answers are right; what must never happen is twice, or neither.
+    """
+
+    def __init__(self, cluster: Cluster, seed: int, rate: int, margin_seconds: float) -> None:
+        self.topics = [cluster.compacted_topic(1), cluster.compacted_topic(12)]
+        self._target = cluster.topic(4)
+        self._cluster = cluster
+        self._source = random.Random(f"stream {seed}")
+        self._rate = rate
+        self._margin_ms = int(margin_seconds * 1000)
+        self._versions: dict[bytes, list[Version]] = {}
+        self._written_ms: dict[tuple[bytes, int], int] = {}  # when the broker had it
+        self._open: list[bytes] = []  # ids that may still be updated or cancelled
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._producer = ck.Producer(
+            {
+                "bootstrap.servers": cluster.bootstrap,
+                "enable.idempotence": True,
+                "message.timeout.ms": 300_000,
+                "log_level": 0,
+            }
+        )
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End writing; all that was written is acknowledged then."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+            assert self._producer.flush(300) == 0
+
+    def missing(self) -> int:
+        """How many schedules that nobody replaced have not been fired yet."""
+        return len(self._wanted() - self._arrived().keys())
+
+    def verdict(self) -> Verdict:
+        """Count, from the target topic alone."""
+        counts, early = self._arrived(), 0
+        for it in self._cluster.read(self._target):
+            schedule_id, number = _unpacked(it.value or b"")
+            due_ms = self._versions[schedule_id][number].due_ms
+            early += due_ms is None or it.timestamp_ms < due_ms
+        return Verdict(
+            schedules=len(self._written_ms),
+            fired=sum(counts.values()),
+            lost=len(self._wanted() - counts.keys()),
+            twice=sum(count > 1 for count in counts.values()),
+            cancelled_but_fired=len(self._replaced_in_time() & counts.keys()),
+            early=early,
+        )
+
+    def _run(self) -> None:
+        while not self._stopping.wait(_TICK_SECONDS):
+            for _ in range(int(self._rate * _TICK_SECONDS)):
+                self._write_one()
+            self._producer.poll(0)
+
+    def _write_one(self) -> None:
+        choice = self._source.random()
+        if choice < 0.7 or not self._open:
+            schedule_id = b"%d" % len(self._versions)
+            self._versions[schedule_id] = []
+            if self._source.random() < 0.4:
+                self._open.append(schedule_id)
+        else:
+            schedule_id = self._open.pop(self._source.randrange(len(self._open)))
+        due_ms: int | None = now_ms() + self._ahead_ms()
+        if choice > 0.9 and self._versions[schedule_id]:
+            due_ms = None
+        self._write(schedule_id, due_ms)
+
+    def _ahead_ms(self) -> int:
+        if self._source.random() < 0.1:
+            return -1000
+        if self._source.random() < 0.3:
+            return self._source.randrange(self._margin_ms, 2 * self._margin_ms)
+        return self._source.randrange(_NEAR_MS)
+
+    def _write(self, schedule_id: bytes, due_ms: int | None) -> None:
+        number = len(self._versions[schedule_id])
+        self._versions[schedule_id].append(Version(number, due_ms))
+        value = None
+        if due_ms is not None:
+            packed = b"%s %d" % (schedule_id, number)
+            value = FORMATS["avro"].encode(Schedule(due_ms, self._target, schedule_id, packed))
+        # An id stays with one topic and one partition.
+        topic = self.topics[int(schedule_id) % 2]
+        partition = int(schedule_id) % 12 if topic == self.topics[1] else 0
+        written = partial(self._on_written, schedule_id, number)
+        while True:
+            try:
+                self._producer.produce(topic, value, schedule_id, partition, written)
+                return
+            except BufferError:
+                self._producer.poll(0.1)
+
+    def _on_written(
+        self, schedule_id: bytes, number: int, error: ck.KafkaError | None, _message: ck.Message
+    ) -> None:
+        assert error is None, error
+        self._written_ms[schedule_id, number] = now_ms()
+
+    def _arrived(self) -> Counter[tuple[bytes, int]]:
+        return Counter(_unpacked(it.value or b"") for it in self._cluster.read(self._target))
+
+    def _wanted(self) -> set[tuple[bytes, int]]:
+        return {
+            (schedule_id, versions[-1].number)
+            for schedule_id, versions in self._versions.items()
+            if versions[-1].due_ms is not None
+        }
+
+    def _replaced_in_time(self) -> set[tuple[bytes, int]]:
+        return {
+            (schedule_id, old.number)
+            for schedule_id, versions in self._versions.items()
+            for old, new in pairwise(versions)
+            if old.due_ms is not None
+            and self._written_ms[schedule_id, new.number] < old.due_ms - self._margin_ms
+        }
+
+
+def _unpacked(value: bytes) -> tuple[bytes, int]:
+    schedule_id, number = value.split()
+    return schedule_id, int(number)

@@ -1,0 +1,179 @@
+"""A random walk over the faults: a steady stream of schedules, and something breaks all the time.
+
+The plan of the faults comes from the seed alone; what counts in the end is what a read_committed
+reader of the target topic saw.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from local_kafka import LocalKafka
+
+from tests.broker.harness import ROOT, Cluster, Instance
+from tests.faults.proxy import Proxy
+from tests.faults.stream import Stream, Verdict
+
+SETTINGS = {"KMS_SESSION_TIMEOUT_MS": "4000", "KMS_TRANSACTION_TIMEOUT_MS": "4000"}
+LONGEST_FAULT_SECONDS = 12.0  # with what follows it; see Stream for why it matters
+SETTLE_SECONDS = 180.0
+FENCED, ENDED = 6, 0
+
+KINDS = {
+    "kill": 6,
+    "kill and delete the cache": 2,
+    "kill and damage the cache": 1,
+    "terminate": 3,
+    "pause": 5,
+    "cut": 4,
+    "cut off": 2,
+    "restart the broker": 1,
+    "kill the broker": 1,
+}
+
+
+class Fault(NamedTuple):
+    """One step of the plan: what happens, to which instance, for how long, and the rest after."""
+
+    kind: str
+    instance: int
+    seconds: float
+    rest_seconds: float
+
+
+def plan(seed: int, instances: int) -> Iterator[Fault]:
+    """The endless plan of a seed: the same each time."""
+    source = random.Random(seed)
+    while True:
+        (kind,) = source.choices(list(KINDS), list(KINDS.values()))
+        yield Fault(
+            kind,
+            source.randrange(instances),
+            source.choice([0.1, 0.5, 1.0, 2.0, 6.0]) * source.uniform(0.5, 1.5),
+            source.uniform(0.5, 3.0),
+        )
+
+
+class Walk:
+    """Runs the plan against a broker and instances of its own, in ``folder``."""
+
+    def __init__(self, folder: Path, seed: int, instances: int, rate: int) -> None:
+        self.done: Counter[str] = Counter()
+        self.crashes: list[str] = []
+        self._folder = folder
+        self._plan = plan(seed, instances)
+        self._proxy = Proxy()
+        self._kafka = LocalKafka(
+            folder / "kafka",
+            listeners={"PROXIED": "PLAINTEXT"},
+            advertised={"PROXIED": self._proxy.address},
+        )
+        self._kafka.start()
+        self._proxy.forward_to(self._kafka.address("PROXIED"))
+        cluster = Cluster(self._kafka.bootstrap)
+        self.stream = Stream(cluster, seed, rate, 2 * LONGEST_FAULT_SECONDS)
+        self._instances = [self._instance(cluster, number) for number in range(instances)]
+
+    def run(self, seconds: float, tell: Callable[[str], None]) -> Verdict:
+        """Break things for this long, heal everything, wait, and count."""
+        for each in self._instances:
+            each.start()
+        self.stream.start()
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            fault = next(self._plan)
+            tell(f"{sum(self.done.values()) + 1}: {fault.kind} ({fault.seconds:.1f} s)")
+            self._break(fault)
+            self.done[fault.kind] += 1
+            time.sleep(fault.rest_seconds)
+            self._revive()
+        self.stream.stop()
+        tell("healing")
+        self._settle()
+        return self.stream.verdict()
+
+    def close(self) -> None:
+        """Nothing is left running."""
+        self.stream.stop()
+        for each in self._instances:
+            each.clean_up()
+        self._proxy.close()
+        self._kafka.kill()
+
+    def _instance(self, cluster: Cluster, number: int) -> Instance:
+        environment = {"KAFKA_BROKERS": self._proxy.address, **SETTINGS}
+        if number % 2:
+            environment["KMS_INSTANCE_ID"] = f"walk-{number}"  # every other one is a static member
+        return Instance(
+            cluster,
+            self._folder,
+            self.stream.topics,
+            group="walk",
+            cache=self._folder / f"cache-{number}.sqlite",
+            program=ROOT / "kms.py",
+            **environment,
+        )
+
+    def _break(self, fault: Fault) -> None:
+        kms = self._instances[fault.instance]
+        if fault.kind.startswith("kill") and fault.kind != "kill the broker":
+            kms.kill()
+            self._spoil(kms, fault.kind)
+            time.sleep(fault.seconds)
+        elif fault.kind == "terminate":
+            kms.signal(signal.SIGTERM)
+            kms.ended(60)
+            time.sleep(fault.seconds)
+        elif fault.kind == "pause":
+            kms.signal(signal.SIGSTOP)
+            time.sleep(fault.seconds)
+            kms.signal(signal.SIGCONT)
+        elif fault.kind == "cut":
+            self._proxy.cut()
+        elif fault.kind == "cut off":
+            self._proxy.refuse()
+            time.sleep(fault.seconds)
+            self._proxy.allow()
+        else:
+            (self._kafka.stop if fault.kind == "restart the broker" else self._kafka.kill)()
+            time.sleep(min(fault.seconds, 2.0))
+            self._kafka.start()
+
+    def _spoil(self, kms: Instance, kind: str) -> None:
+        if "cache" not in kind or not kms.cache.exists():
+            return
+        if "delete" in kind:
+            for path in kms.cache.parent.glob(f"{kms.cache.name}*"):
+                path.unlink()
+        else:
+            with kms.cache.open("r+b") as file:
+                file.seek(random.randrange(max(kms.cache.stat().st_size, 1)))
+                file.write(os.urandom(8192))
+
+    def _revive(self) -> None:
+        """What a supervisor does: start what ended; codes that nobody asked for are noted."""
+        for each in self._instances:
+            code = each.process.poll()
+            if code is None:
+                continue
+            if code not in (ENDED, FENCED, -signal.SIGKILL, -signal.SIGTERM):
+                self.crashes.append(f"exit code {code}:\n{each.log[-2000:]}")
+            each.start()
+
+    def _settle(self) -> None:
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while self.stream.missing() and time.monotonic() < deadline:
+            self._revive()
+            time.sleep(1.0)
+        for each in self._instances:
+            if each.process.poll() is None:
+                each.wait_for_log("kms runs")
+                each.signal(signal.SIGTERM)
+                each.ended(60)
