@@ -46,20 +46,11 @@ class DueScheduler(Worker):
             self._scheduler.wakeup()
 
     def run(self) -> None:
-        if self.stopping.is_set():
-            return
-        try:
-            self._scheduler.start()  # returns after shutdown
-        except JobLookupError:
-            # Being shut down while it hands over a batch, APScheduler looks for the jobs among
-            # those of a scheduler that never started.
-            if not self.stopping.is_set():
-                raise
+        self._scheduler.start()  # returns after shutdown, which the job store sees to
 
     def stop(self) -> None:
         super().stop()
-        if self._scheduler.running:
-            self._scheduler.shutdown(wait=False)
+        self.wakeup()
 
     def jobs(self) -> list[Job]:
         """Every pending schedule as APScheduler sees it, soonest first."""
@@ -83,9 +74,13 @@ class CacheJobStore(BaseJobStore):
 
     def get_due_jobs(self, now: datetime) -> list[Job]:
         """Claim what is due, in order of due time; waits while the queue is full."""
-        while self._queue.full():
-            if self._worker.stopping.wait(_PAUSE_SECONDS):
-                return []
+        while self._queue.full() and not self._worker.stopping.wait(_PAUSE_SECONDS):
+            pass
+        if self._worker.stopping.is_set():
+            # Here, in its own thread and between two batches: shut down from another one in the
+            # middle of a batch, APScheduler would look in vain for the jobs it removes.
+            self._scheduler.shutdown(wait=False)
+            return []
         # APScheduler would log an error raised here and try again for ever.
         return self._worker.guarded(lambda: self._claim_due(_epoch_ms(now))) or []
 

@@ -253,4 +253,4 @@ class Threads(RuleBasedStateMachine):
 
 
 TestThreads = Threads.TestCase
-TestThreads.settings = settings(max_examples=300, stateful_step_count=60, deadline=None)
+TestThreads.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
