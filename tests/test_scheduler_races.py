@@ -156,4 +156,4 @@ def test_it_ends_if_it_is_stopped_while_it_starts(
 
     monkeypatch.setattr(CacheJobStore, "start", begin_and_stop)
     instance.scheduler.start()
-    assert instance.scheduler.join(0.5)
+    assert instance.scheduler.join(DEADLINE_SECONDS)

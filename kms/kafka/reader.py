@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -66,12 +67,16 @@ class TopicReader:
         with kafka_errors("Creating the consumer"):
             self._client = ck.Consumer(reader_config(settings))
         self._said: set[str] = set()
+        self._topics: tuple[str, ...] = ()
+        self._patience_seconds = 3 * settings.kms_session_timeout_ms / 1000
+        self._member_at = time.monotonic()
         self.group_metadata: Any = None
 
     def subscribe(self, topics: Iterable[str]) -> None:
         """Join the group; partitions arrive through the listener while polling."""
+        self._topics = tuple(topics)
         self._client.subscribe(
-            list(topics),
+            list(self._topics),
             on_assign=self._on_assign,
             on_revoke=self._on_revoke,
             on_lost=self._on_lost,
@@ -105,6 +110,15 @@ class TopicReader:
         metadata = self._client.consumer_group_metadata()
         if before and before == self._client.memberid():
             self.group_metadata = metadata
+            self._member_at = time.monotonic()
+        elif time.monotonic() - self._member_at > self._patience_seconds:
+            # Seen after an outage: the assignment was lost and the client never joined again.
+            _log.warning(
+                "Out of the consumer group for %.0f s; joining anew.", self._patience_seconds
+            )
+            self._member_at = time.monotonic()
+            self._client.unsubscribe()
+            self.subscribe(self._topics)
 
     def _sorted(self, messages: list[ck.Message]) -> Polled:
         records: dict[TopicPartition, list[Received]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -136,6 +137,7 @@ class TransactionalWriter(_Producer):
     def __init__(self, settings: Settings) -> None:
         super().__init__(transactional_config(settings))
         self._calls = BoundedCalls("transactions")
+        self._timeout_seconds = settings.kms_transaction_timeout_ms / 1000
         self._give_up: Callable[[], bool] = lambda: False
 
     def start(self, give_up: Callable[[], bool]) -> None:
@@ -163,8 +165,11 @@ class TransactionalWriter(_Producer):
             raise KafkaError(f"{error}. Start again: nothing is lost.") from error
 
     def abort(self) -> None:
-        """Undo everything since ``begin``."""
-        self._until_done("Aborting a transaction", self._client.abort_transaction)
+        """Undo everything since ``begin``; BrokenProducerError if that can't be had in time."""
+        # Seen after a broker's restart: librdkafka times out for ever. By then the broker has
+        # ended the transaction itself, and a new producer starts where it stands.
+        deadline = time.monotonic() + self._timeout_seconds
+        self._until_done("Aborting a transaction", self._client.abort_transaction, deadline)
 
     def _send_offsets(self, offsets: Mapping[TopicPartition, int], group_metadata: Any) -> None:
         positions = [ck.TopicPartition(*where, offset) for where, offset in offsets.items()]
@@ -183,14 +188,18 @@ class TransactionalWriter(_Producer):
             # is sent has the old generation. The next transaction takes fresh metadata.
             raise AbortTransactionError(str(error)) from error
 
-    def _until_done(self, doing: str, call: Callable[[float], None]) -> None:
+    def _until_done(
+        self, doing: str, call: Callable[[float], None], deadline: float = math.inf
+    ) -> None:
         while True:
             try:
                 with kafka_errors(doing):
                     return self._calls.call(doing, call, _CALL_SECONDS)
-            except RetriableKafkaError:
+            except RetriableKafkaError as error:
                 if self._give_up():
                     raise
+                if time.monotonic() > deadline:
+                    raise BrokenProducerError(str(error)) from error
                 time.sleep(0.01)  # librdkafka has waited already, unless it failed at once
 
 
