@@ -61,7 +61,8 @@ class Progress:
             )
             self._bar.add_task("load")
             self._bar.start()
-        self._bar.update(self._bar.task_ids[0], completed=loaded, total=loaded + left)
+        task, total = self._bar.task_ids[0], loaded + left
+        self._bar.update(task, completed=loaded, total=total, refresh=True)
 
     def _end_bar(self) -> None:
         if self._bar is not None:
