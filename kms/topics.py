@@ -60,6 +60,10 @@ def differences(config: Mapping[str, str]) -> list[Difference]:
     return sorted(found, key=lambda each: each.recommendation.severity is Severity.WARNING)
 
 
+def _at_least(found: str, value: str) -> bool:
+    return found.isdigit() and int(found) >= int(value)
+
+
 def _same_set(found: str, value: str) -> bool:
     return {part.strip() for part in found.split(",")} == set(value.split(","))
 
@@ -90,11 +94,11 @@ RECOMMENDATIONS = (
     ),
     Recommendation(
         "min.compaction.lag.ms",
-        "0",
-        "What has fired can't be compacted before this time: the topic is larger and a first "
-        "start reads more.",
+        "600000",
+        "An update that came while its older version was being fired is erased by compaction, "
+        "unless it is written again before: at once, or when the next instance has taken over.",
         Severity.WARNING,
-        _same_number,
+        _at_least,
     ),
     Recommendation(
         "min.cleanable.dirty.ratio",

@@ -27,7 +27,7 @@ def test_what_is_recommended_agrees_with_itself() -> None:
     assert recommended_config() == {
         "cleanup.policy": "compact",
         "delete.retention.ms": "3600000",
-        "min.compaction.lag.ms": "0",
+        "min.compaction.lag.ms": "600000",
         "min.cleanable.dirty.ratio": "0.1",
         "segment.ms": "86400000",
         "segment.bytes": "100000000",
@@ -37,13 +37,17 @@ def test_what_is_recommended_agrees_with_itself() -> None:
 
 def test_kafkas_defaults_differ() -> None:
     found = differences(DEFAULTS)
-    assert [(each.recommendation.name, each.found) for each in found] == [
-        (name, value) for name, value in DEFAULTS.items() if name != "min.compaction.lag.ms"
-    ]
+    assert [(each.recommendation.name, each.found) for each in found] == list(DEFAULTS.items())
     assert [each.recommendation.severity for each in found] == [
         Severity.ERROR,
-        *[Severity.WARNING] * 4,
+        *[Severity.WARNING] * 5,
     ]
+
+
+def test_compaction_may_wait_longer_than_recommended() -> None:
+    lag = "min.compaction.lag.ms"
+    for found, agrees in [("600000", True), ("86400000", True), ("599999", False), ("", False)]:
+        assert (differences(recommended_config() | {lag: found}) == []) is agrees
 
 
 @pytest.mark.parametrize("policy", ["delete", "compact,delete", "delete, compact", ""])
