@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from kms.kafka import TopicPartition
 
@@ -22,6 +22,13 @@ class OwnedPartition:
     next_offset: int
 
 
+class Snapshot(NamedTuple):
+    """What was owned at one moment: the group's metadata, and how far each partition was folded."""
+
+    group_metadata: Any
+    next_offsets: dict[TopicPartition, int]
+
+
 @dataclass
 class Assignment:
     """The owned partitions by number, and the group's metadata as of the consumer's last poll.
@@ -32,6 +39,12 @@ class Assignment:
 
     group_metadata: Any = None
     partitions: dict[int, OwnedPartition] = field(default_factory=dict)
+
+    def snapshot(self) -> Snapshot:
+        """As of now; what is claimed after this call is true of these offsets or later ones."""
+        metadata = self.group_metadata  # first: partitions that go away move the group on
+        owned = list(self.partitions.values())
+        return Snapshot(metadata, {part.where: part.next_offset for part in owned})
 
     def offsets(self, numbers: Iterable[int]) -> dict[TopicPartition, int]:
         """The consumer's offsets of these partitions, those that were given up left out."""

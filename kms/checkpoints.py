@@ -75,7 +75,8 @@ class Checkpoints:
                     known = None
             if known is None:
                 known = self._writer.restart(*where, info.id, cluster_id, low)
-            opened[where] = FoldingPartition(known, self._writer.rows(known.number), high)
+            rows = self._writer.rows(known.number)
+            opened[where] = FoldingPartition(known, rows, high, retentions[where.topic])
         return opened
 
     def _retention_ms(self, topic: str) -> int:

@@ -56,6 +56,7 @@ class ScheduleConsumer(Worker):
         self._lookups = Lookups(offsets, self.stopping)
         self._owned: dict[TopicPartition, FoldingPartition] = {}
         self._reader = TopicReader(settings, self)
+        self._too_slow: set[TopicPartition] = set()  # read for longer than tombstones are kept
         self._uncommitted = 0
         self._committed_at = time.monotonic()
 
@@ -102,7 +103,7 @@ class ScheduleConsumer(Worker):
             if where in self._owned:
                 self._owned[where].reached(offset)
         for where in polled.gone:
-            self._start_over(where)
+            self._start_over(where, "its offset is not in the log any more")
         if self._commit_is_due(polled):
             self._commit()
         self._lookups.turn(self._owned.values())
@@ -162,22 +163,45 @@ class ScheduleConsumer(Worker):
             {part.number: part.next_offset for part in parts},
             {part.number: part.seen_ms for part in parts},
         )
-        for part in parts:
-            part.committed()
         for number, change in folded.items():
             # In this order: a claim that is void now must not hide the row that replaced it.
             self._claims.folded(number, change.offsets)
             if change.earliest is not None:
                 self._claims.stored(number, change.earliest)
+        for part in parts:
+            part.committed()  # last: Assignment.snapshot promises claims that are not older
 
     def _open_folded(self) -> None:
-        for where, part in self._owned.items():
-            if not part.ready and part.is_folded():
-                if part.is_dirty():
-                    self._commit()
-                part.ready = True
-                self._claims.open(part.number)
-                _log.info("Caught up: %s at offset %d.", where, part.next_offset)
+        now_ms = time.time_ns() // 1_000_000
+        for where, part in list(self._owned.items()):
+            if part.ready or not part.is_folded():
+                continue
+            if part.is_stale(now_ms) and self._read_again(where):
+                continue
+            if part.is_dirty():
+                self._commit()
+            part.ready = True
+            self._claims.open(part.number)
+            self._too_slow.discard(where)
+            _log.info("Caught up: %s at offset %d.", where, part.next_offset)
+
+    def _read_again(self, where: TopicPartition) -> bool:
+        """A fold that took longer than tombstones are kept may have missed some: once more.
+
+        False if it took as long again: it always will, and late is better than never.
+        """
+        if where not in self._too_slow:
+            self._too_slow.add(where)
+            self._start_over(
+                where, "tombstones may be gone since it was read (delete.retention.ms)"
+            )
+            return True
+        _log.error(
+            "%s: reading it takes longer than the topic's delete.retention.ms: what was cancelled "
+            "or fired meanwhile may fire again. Raise that setting.",
+            where,
+        )
+        return False
 
     def _take_over(
         self, partitions: list[TopicPartition], *, rebuild: bool = False
@@ -189,14 +213,15 @@ class ScheduleConsumer(Worker):
         self._lookups.find_targets(found.values())
         return {where: part.next_offset for where, part in found.items()}
 
-    def _start_over(self, where: TopicPartition) -> None:
+    def _start_over(self, where: TopicPartition, reason: str) -> None:
         part = self._owned.get(where)
         if part is None:
             return
         _log.warning(
-            "%s: offset %d is not in the log any more; its cache is rebuilt from the topic.",
+            "%s at offset %d: the cache is rebuilt from the topic: %s.",
             where,
             part.next_offset,
+            reason,
         )
         self._give_up([where], self._settings.kms_transaction_timeout_ms / 1000)
         self._reader.read_from(self._take_over([where], rebuild=True))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-from kms.assignment import Assignment
+from kms.assignment import Assignment, OwnedPartition, Snapshot
 from kms.due import Due
 from kms.errors import (
     AbortTransactionError,
@@ -14,7 +15,7 @@ from kms.errors import (
     RetriableKafkaError,
     UndeliverableError,
 )
-from kms.kafka import PlainWriter, TransactionalWriter, Writer
+from kms.kafka import PlainWriter, StretchReader, TransactionalWriter, Writer
 from kms.schedule import Schedule, fired_headers
 from kms.settings import Settings
 
@@ -44,8 +45,11 @@ class Delivery(Protocol):
     def exists(self, topic: str) -> bool:
         """Whether a target topic is there; raises RetriableKafkaError if nobody answers."""
 
-    def send(self, jobs: Sequence[Job], group_metadata: Any) -> list[Refused]:
-        """Fire all but those returned. Raises AbortTransactionError if nothing was fired."""
+    def send(self, jobs: Sequence[Job], before: Snapshot) -> list[Refused]:
+        """Fire all but those returned. Raises AbortTransactionError if nothing was fired.
+
+        ``before`` is the assignment as it was before the jobs' claims were looked at.
+        """
 
     def refused(self) -> list[Refused]:
         """After an abort: the jobs that caused it, as far as Kafka told."""
@@ -59,6 +63,7 @@ class ExactlyOnce:
         self._assignment = assignment
         self._give_up: Callable[[], bool] = lambda: False
         self._writer = TransactionalWriter(settings)
+        self._stretches: StretchReader | None = None  # rarely needed
 
     def start(self, give_up: Callable[[], bool]) -> None:
         self._give_up = give_up
@@ -75,21 +80,21 @@ class ExactlyOnce:
         found = _undelivered(self._writer)
         return [each for each in found if isinstance(each.error, UndeliverableError)]
 
-    def send(self, jobs: Sequence[Job], group_metadata: Any) -> list[Refused]:
-        """``group_metadata`` must be from before the jobs' claims were checked.
+    def send(self, jobs: Sequence[Job], before: Snapshot) -> list[Refused]:
+        """A partition that went away since ``before`` has moved the group on.
 
-        Then a partition that went away since has moved the group on, and the coordinator
-        refuses the offsets; newer metadata would hide that.
+        So the coordinator refuses the offsets sent with the metadata of then; newer would hide it.
         """
         self._writer.begin()
         try:
             refused = [found for job in jobs if (found := self._produce(job)) is not None]
             numbers = {job.due.number for job in jobs}
             offsets = self._assignment.offsets(numbers)
-            if group_metadata is None or len(offsets) < len(numbers):
+            if before.group_metadata is None or len(offsets) < len(numbers):
                 # Without its offset nobody would check that a partition is still ours.
                 raise AbortTransactionError("a partition was given up meanwhile")
-            self._writer.commit(offsets, group_metadata)
+            self._check_copies([job.due for job in jobs if job.due.republish], before)
+            self._writer.commit(offsets, before.group_metadata)
         except (AbortTransactionError, UndeliverableError) as error:
             self._abort()
             raise AbortTransactionError(str(error)) from error
@@ -97,6 +102,29 @@ class ExactlyOnce:
             self._renew()
             raise AbortTransactionError(str(error)) from error
         return refused
+
+    def _check_copies(self, copies: Sequence[Due], before: Snapshot) -> None:
+        """Abort if anything was written under a copy's id since its claim was looked at.
+
+        The copy would lie behind that update or cancel and undo it. Raw reading finds it even in
+        a transaction that is still open.
+        """
+        if not copies:
+            return
+        self._writer.flush()
+        ids = {(_owned(self._assignment, due).where, due.id) for due in copies}
+        try:
+            starts = {where: before.next_offsets[where] for where, _ in ids}
+            self._stretches = self._stretches or StretchReader(self._settings)
+            seconds = self._settings.kms_transaction_timeout_ms / 2000
+            counts = Counter(self._stretches.keys(starts, seconds))
+        except KeyError:
+            raise AbortTransactionError("a partition was taken over meanwhile") from None
+        except RetriableKafkaError as error:
+            raise AbortTransactionError(str(error)) from error
+        for where, schedule_id in ids:
+            if counts[where, schedule_id] != 1:  # the copy itself
+                raise AbortTransactionError(f"{schedule_id!r} at {where} was written meanwhile")
 
     def _abort(self) -> None:
         try:
@@ -148,7 +176,7 @@ class AtLeastOnce:
         # Whatever the reason, timed out included: what was not acknowledged was not fired.
         return _undelivered(self._writer)
 
-    def send(self, jobs: Sequence[Job], group_metadata: Any) -> list[Refused]:  # noqa: ARG002
+    def send(self, jobs: Sequence[Job], before: Snapshot) -> list[Refused]:  # noqa: ARG002
         refused = []
         for job in jobs:
             try:
@@ -183,21 +211,23 @@ def _produce_target(writer: Writer, job: Job) -> None:
 def _produce_tombstone(writer: Writer, assignment: Assignment, job: Job) -> None:
     # On the record's own partition: librdkafka's partitioner would choose another one than the
     # client that wrote the record, and a tombstone elsewhere deletes nothing.
-    owned = assignment.partitions.get(job.due.number)
-    if owned is None:
-        raise AbortTransactionError("a partition was given up meanwhile")
+    owned = _owned(assignment, job.due)
     topic, partition = owned.where
     headers = fired_headers(job.due.offset, owned.topic_id)
     writer.produce(topic, job.due.id, None, headers, tag=job, partition=partition)
 
 
 def _produce_again(writer: Writer, assignment: Assignment, job: Job) -> None:
-    owned = assignment.partitions.get(job.due.number)
+    due = job.due
+    topic, partition = _owned(assignment, due).where
+    writer.produce(topic, due.id, due.value, due.headers, tag=job, partition=partition)
+
+
+def _owned(assignment: Assignment, due: Due) -> OwnedPartition:
+    owned = assignment.partitions.get(due.number)
     if owned is None:
         raise AbortTransactionError("a partition was given up meanwhile")
-    topic, partition = owned.where
-    due = job.due
-    writer.produce(topic, due.id, due.value, due.headers, tag=job, partition=partition)
+    return owned
 
 
 def _undelivered(writer: Writer) -> list[Refused]:

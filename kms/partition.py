@@ -14,7 +14,9 @@ class FoldingPartition:
     the offset to fold up to before anything fires, None until it is known.
     """
 
-    def __init__(self, checkpoint: Checkpoint, rows: PartitionRows, high_watermark: int) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, rows: PartitionRows, high_watermark: int, retention_ms: int
+    ) -> None:
         self.where = TopicPartition(checkpoint.topic, checkpoint.partition)
         self.number = checkpoint.number
         self.topic_id = checkpoint.topic_id
@@ -26,6 +28,7 @@ class FoldingPartition:
         self._stable_end: tuple[int, int] | None = None
         self.owned = OwnedPartition(self.number, self.where, self.topic_id, self.next_offset)
         self._high_watermark = high_watermark
+        self._retention_ms = retention_ms
 
     def reached(self, end_offset: int) -> None:
         """The end was reported here: transaction markers before it are never delivered."""
@@ -45,6 +48,10 @@ class FoldingPartition:
     def is_folded(self) -> bool:
         """Whether everything that must be known before firing is known."""
         return self.target is not None and self.next_offset >= self.target
+
+    def is_stale(self, now_ms: int) -> bool:
+        """Whether tombstones may be gone that were never read here; no, where nobody can know."""
+        return 0 < self._retention_ms <= now_ms - self.seen_ms
 
     def is_dirty(self) -> bool:
         """Whether the store does not have all of this yet."""

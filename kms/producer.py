@@ -57,17 +57,21 @@ class ScheduleProducer(Worker):
             again = self._waiting.over()
             if again:
                 self._claims.give_back(again)
-            if batch:
-                self._fire(batch)
+            # Apart: a copy that must not be written aborts everything beside it.
+            for part in (
+                [it for it in batch if it.republish],
+                [it for it in batch if not it.republish],
+            ):
+                if part:
+                    self._fire(part)
 
     def _fire(self, batch: Sequence[Due]) -> None:
-        # Before the claims are looked at: see ExactlyOnce.send.
-        group_metadata = self._assignment.group_metadata
+        before = self._assignment.snapshot()
         try:
             jobs = [Job(due, self._decode(due.value)) for due in self._claims.begin(batch)]
             try:
                 jobs = self._fireable(jobs)
-                refused = self._delivery.send(jobs, group_metadata) if jobs else []
+                refused = self._delivery.send(jobs, before) if jobs else []
             except (AbortTransactionError, RetriableKafkaError) as error:
                 self._give_back(jobs, error)
                 return

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from kms.assignment import Assignment, OwnedPartition
+from kms.assignment import Assignment, OwnedPartition, Snapshot
 from kms.claims import Claims
 from kms.delivery import Job, Refused
 from kms.due import Due, DueQueue
@@ -26,7 +25,7 @@ class FakeDelivery:
     def __init__(self) -> None:
         self.topics = {"target"}
         self.asked: list[str] = []
-        self.sent: list[tuple[list[Job], Any]] = []
+        self.sent: list[tuple[list[Job], Snapshot]] = []
         self.before_send: Callable[[], None] = lambda: None
         self.send_errors: list[Exception] = []
         self.exists_errors: list[Exception] = []
@@ -44,7 +43,7 @@ class FakeDelivery:
             raise self.exists_errors.pop(0)
         return topic in self.topics
 
-    def send(self, jobs: Sequence[Job], group_metadata: Any) -> list[Refused]:
+    def send(self, jobs: Sequence[Job], before: Snapshot) -> list[Refused]:
         self.before_send()
         if self.send_errors:
             error = self.send_errors.pop(0)
@@ -52,7 +51,7 @@ class FakeDelivery:
             raise error
         refused = self._refused(jobs)
         unsent = {id(it.job) for it in refused}
-        self.sent.append(([job for job in jobs if id(job) not in unsent], group_metadata))
+        self.sent.append(([job for job in jobs if id(job) not in unsent], before))
         return refused
 
     def refused(self) -> list[Refused]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import pytest
 
 from kms import delivery
-from kms.assignment import Assignment, OwnedPartition
+from kms.assignment import Assignment, OwnedPartition, Snapshot
 from kms.delivery import AtLeastOnce, ExactlyOnce, Job
 from kms.due import Due
 from kms.errors import (
@@ -78,15 +78,35 @@ class FakeWriter:
     def abort(self) -> None:
         self.calls.append("abort")
 
-    def flush(self, _timeout_seconds: float) -> bool:
+    def flush(self, _timeout_seconds: float = 0.0) -> bool:
         self.calls.append("flush")
         return self.flushes.pop(0) if len(self.flushes) > 1 else self.flushes[0]
+
+
+class FakeStretches:
+    """Reads what the test put on the partitions."""
+
+    found: ClassVar[list[tuple[TopicPartition, bytes | None]]]
+    asked: ClassVar[list[Mapping[TopicPartition, int]]]
+    error: ClassVar[Exception | None]
+
+    def __init__(self, _settings: Settings) -> None: ...
+
+    def keys(
+        self, starts: Mapping[TopicPartition, int], _timeout_seconds: float
+    ) -> list[tuple[TopicPartition, bytes | None]]:
+        self.asked.append(starts)
+        if self.error is not None:
+            raise self.error
+        return self.found
 
 
 @pytest.fixture(autouse=True)
 def fake_writers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery, "TransactionalWriter", FakeWriter)
     monkeypatch.setattr(delivery, "PlainWriter", FakeWriter)
+    monkeypatch.setattr(delivery, "StretchReader", FakeStretches)
+    FakeStretches.found, FakeStretches.asked, FakeStretches.error = [], [], None
 
 
 @pytest.fixture
@@ -120,12 +140,13 @@ def tombstone(of: Job, where: TopicPartition, topic_id: str) -> Sent:
 
 
 SCHEDULES = TopicPartition("schedules", 3)
+BEFORE = Snapshot("metadata", {SCHEDULES: 90, TopicPartition("schedules", 0): 200})
 
 
 def test_target_tombstone_and_offsets_are_one_transaction(assignment: Assignment) -> None:
     fires, writer = made(ExactlyOnce, assignment)
-    first, second, again = job(), job(6, 9), job(4, 8, "nowhere", again=True)
-    assert fires.send([first, second, again], "of the group") == []
+    first, second = job(), job(6, 9)
+    assert fires.send([first, second], BEFORE) == []
     more = TopicPartition("more", 0)
     assert writer.calls == [
         "begin",
@@ -133,16 +154,59 @@ def test_target_tombstone_and_offsets_are_one_transaction(assignment: Assignment
         tombstone(first, SCHEDULES, "topic-id"),
         target(second),
         tombstone(second, more, "other-id"),
-        Sent("schedules", b"id8", b"encoded", HEADERS, 3),  # as it was, where it was
-        ("commit", {SCHEDULES: 100, more: 300}, "of the group"),
+        ("commit", {SCHEDULES: 100, more: 300}, "metadata"),
     ]
+    assert FakeStretches.asked == []  # that is for copies only
+
+
+def test_a_copy_is_written_as_it_was_where_it_was(assignment: Assignment) -> None:
+    fires, writer = made(ExactlyOnce, assignment)
+    FakeStretches.found = [
+        (SCHEDULES, b"another"),
+        (SCHEDULES, None),
+        (SCHEDULES, b"id8"),
+        (SCHEDULES, b"another"),
+    ]
+    assert fires.send([job(4, 8, "nowhere", again=True)], BEFORE) == []
+    assert FakeStretches.asked == [{SCHEDULES: 90}]
+    assert writer.calls == [
+        "begin",
+        Sent("schedules", b"id8", b"encoded", HEADERS, 3),
+        "flush",  # it must lie there before anybody looks what else does
+        ("commit", {SCHEDULES: 100}, "metadata"),
+    ]
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_copy_that_would_undo_a_newer_record_is_aborted(
+    assignment: Assignment, count: int
+) -> None:
+    fires, writer = made(ExactlyOnce, assignment)
+    FakeStretches.found = [(SCHEDULES, b"id7"), *[(SCHEDULES, b"id8")] * count]
+    with pytest.raises(AbortTransactionError, match="'id8' at schedules/3"):
+        fires.send([job(again=True), job(4, 8, again=True)], BEFORE)
+    assert writer.calls[-2:] == ["flush", "abort"]
+
+
+def test_a_copy_that_nobody_can_judge_is_aborted(assignment: Assignment) -> None:
+    fires, writer = made(ExactlyOnce, assignment)
+    with pytest.raises(AbortTransactionError, match="taken over"):
+        fires.send([job(again=True)], BEFORE._replace(next_offsets={}))
+    FakeStretches.error = RetriableKafkaError("took too long")
+    with pytest.raises(AbortTransactionError, match="took too long"):
+        fires.send([job(again=True)], BEFORE)
+    assert [call for call in writer.calls if isinstance(call, str)] == [
+        "begin",
+        "flush",
+        "abort",
+    ] * 2
 
 
 def test_what_is_refused_at_once_gets_no_tombstone(assignment: Assignment) -> None:
     fires, writer = made(ExactlyOnce, assignment)
     writer.refuses["huge"] = error = UndeliverableError("too large")
     good, bad = job(), job(5, 8, "huge")
-    assert fires.send([bad, good], "metadata") == [(bad, error)]
+    assert fires.send([bad, good], BEFORE) == [(bad, error)]
     offsets = {SCHEDULES: 100, TopicPartition("schedules", 0): 200}
     assert writer.calls == [
         "begin",
@@ -158,7 +222,7 @@ def test_what_would_not_arrive_byte_for_byte_is_refused(
 ) -> None:
     fires, writer = made(kind, assignment)
     cut = job()._replace(schedule=Schedule(0, "target", b"", b"", (("a\0b", b""),)))
-    assert [it.job for it in fires.send([cut], "metadata")] == [cut]
+    assert [it.job for it in fires.send([cut], BEFORE)] == [cut]
     assert not any(isinstance(call, Sent) for call in writer.calls)
 
 
@@ -170,7 +234,7 @@ def test_what_fails_to_commit_is_aborted(assignment: Assignment, error: KafkaErr
     writer.undelivered["schedules"] = KafkaError("purged")  # it goes down with the others
     bad = job()
     with pytest.raises(AbortTransactionError, match=str(error)):
-        fires.send([bad], "metadata")
+        fires.send([bad], BEFORE)
     assert writer.calls[-1] == "abort"
     assert [refused.job for refused in fires.refused()] == [bad]
 
@@ -179,7 +243,7 @@ def test_a_fenced_transaction_ends_the_process(assignment: Assignment) -> None:
     fires, writer = made(ExactlyOnce, assignment)
     writer.commit_error = FencedError("another one")
     with pytest.raises(FencedError):
-        fires.send([job()], "metadata")
+        fires.send([job()], BEFORE)
 
 
 @pytest.mark.parametrize("kind", [ExactlyOnce, AtLeastOnce])
@@ -190,7 +254,7 @@ def test_nothing_is_written_to_a_partition_that_was_given_up(
     fires, writer = made(kind, assignment)
     del assignment.partitions[4]
     with pytest.raises(AbortTransactionError):
-        fires.send([job(again=again)], "metadata")
+        fires.send([job(again=again)], BEFORE)
     assert not any(call.topic == "schedules" for call in writer.calls if isinstance(call, Sent))
     assert ("abort" in writer.calls) is (kind is ExactlyOnce)
 
@@ -198,7 +262,7 @@ def test_nothing_is_written_to_a_partition_that_was_given_up(
 def test_without_offsets_or_membership_nobody_could_fence_it(assignment: Assignment) -> None:
     fires, writer = made(ExactlyOnce, assignment)
     with pytest.raises(AbortTransactionError):
-        fires.send([job()], None)
+        fires.send([job()], BEFORE._replace(group_metadata=None))
     produce = writer.produce
 
     def revoked_meanwhile(*arguments: Any, **named: Any) -> None:
@@ -208,7 +272,7 @@ def test_without_offsets_or_membership_nobody_could_fence_it(assignment: Assignm
 
     writer.produce = revoked_meanwhile  # type: ignore[method-assign]
     with pytest.raises(AbortTransactionError):
-        fires.send([job()], "metadata")
+        fires.send([job()], BEFORE)
     assert [call[0] for call in writer.calls if call[0] == "commit"] == []
 
 
@@ -218,7 +282,7 @@ def test_at_least_once_the_tombstone_follows_the_acknowledgement(assignment: Ass
     writer.refuses["huge"] = UndeliverableError("too large")
     writer.undelivered["forbidden"] = UndeliverableError("not authorised")
     good, huge, forbidden, again = job(), job(4, 8, "huge"), job(4, 9, "forbidden"), job(again=True)
-    refused = fires.send([good, huge, forbidden, again], "metadata")
+    refused = fires.send([good, huge, forbidden, again], BEFORE)
     assert [it.job for it in refused] == [huge, forbidden]
     assert writer.calls == [
         target(good),
@@ -235,7 +299,7 @@ def test_at_least_once_a_stop_ends_the_wait_for_acknowledgements(assignment: Ass
     fires.start(lambda: True)
     writer.flushes = [False]
     with pytest.raises(RetriableKafkaError):
-        fires.send([job()], "metadata")
+        fires.send([job()], BEFORE)
     assert writer.calls == [target(job()), "flush"]
 
 
@@ -243,5 +307,5 @@ def test_at_least_once_a_target_that_timed_out_is_not_fired(assignment: Assignme
     fires, writer = made(AtLeastOnce, assignment)
     writer.undelivered["target"] = KafkaError("Producing failed: timed out (_MSG_TIMED_OUT)")
     lost = job()
-    assert [it.job for it in fires.send([lost], "metadata")] == [lost]
+    assert [it.job for it in fires.send([lost], BEFORE)] == [lost]
     assert writer.calls == [target(lost), "flush"]

@@ -18,6 +18,7 @@ from kms.errors import (
     RetriableKafkaError,
     UndeliverableError,
 )
+from kms.kafka import TopicPartition
 from kms.waiting import Waiting
 from tests.producer_instance import NUMBER, Instance
 from tests.scheduler_instance import wait_until
@@ -42,10 +43,11 @@ def test_what_has_gathered_is_fired_together_and_counted(instance: Instance) -> 
     republished = instance.put(b"again", "anything", 100, again=True)
     instance.producer.start()
     wait_until(lambda: len(instance.sent()) == 101)
-    ((jobs, metadata),) = instance.delivery.sent
-    assert [job.schedule for job in jobs] == [*wanted, republished]
-    assert [job.due.offset for job in jobs] == list(range(101))
-    assert metadata == "metadata"
+    # Copies go first, and apart: one that must not be written aborts all that is beside it.
+    (copies, before), (jobs, _) = instance.delivery.sent
+    assert [job.schedule for job in copies + jobs] == [republished, *wanted]
+    assert [job.due.offset for job in copies + jobs] == [100, *range(100)]
+    assert before == ("metadata", {TopicPartition("schedules", 3): 100})
     figures = instance.producer.figures
     wait_until(lambda: sum(figures.lateness_counts) == 100)
     assert (figures.fired, figures.republished) == ({"target": 100}, 1)
@@ -68,7 +70,7 @@ def test_a_missing_topic_holds_up_nobody_else_and_fires_once_it_is_there(
     instance.producer.start()
     figures = instance.producer.figures
     wait_until(lambda: figures.failed[MISSING, "UndeliverableError"] >= 3)
-    assert instance.sent_ids() == [b"other", b"again"]
+    assert instance.sent_ids() == [b"again", b"other"]
     (said,) = errors(caplog)
     for part in ("schedules/3", "offset 5", repr(b"early\xff"), MISSING, "does not exist"):
         assert part in said
@@ -183,20 +185,21 @@ def test_a_batch_without_a_valid_claim_is_not_sent(instance: Instance) -> None:
     assert [len(jobs) for jobs, _ in instance.delivery.sent] == [1]
 
 
-def test_the_groups_metadata_is_older_than_the_look_at_the_claims(
+def test_the_assignment_is_older_than_the_look_at_the_claims(
     instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begin = instance.claims.begin
 
     def begin_late(batch: list[Due]) -> list[Due]:
         instance.assignment.group_metadata = "newer"
+        instance.assignment.partitions[NUMBER].next_offset += 1
         return begin(batch)
 
     monkeypatch.setattr(instance.claims, "begin", begin_late)
     instance.put(b"a")
     instance.producer.start()
     wait_until(lambda: bool(instance.delivery.sent))
-    assert instance.delivery.sent[0][1] == "metadata"
+    assert instance.delivery.sent[0][1] == ("metadata", {TopicPartition("schedules", 3): 100})
 
 
 @pytest.mark.parametrize("error", [FencedError("another one"), KafkaError("no"), ValueError("bug")])

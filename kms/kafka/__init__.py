@@ -5,6 +5,7 @@ from kms.kafka.config import checked_properties, transactional_id
 from kms.kafka.offsets import Offsets
 from kms.kafka.reader import AssignmentListener, Polled, Received, TopicReader
 from kms.kafka.sender import Sender
+from kms.kafka.stretch import StretchReader
 from kms.kafka.tail import Tail, TailRecord, read_all
 from kms.kafka.values import TopicPartition
 from kms.kafka.writer import PlainWriter, TransactionalWriter, Undelivered, Writer
@@ -17,6 +18,7 @@ __all__ = [
     "Polled",
     "Received",
     "Sender",
+    "StretchReader",
     "Tail",
     "TailRecord",
     "TopicInfo",

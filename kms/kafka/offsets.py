@@ -36,15 +36,15 @@ class Offsets:
 
     def starts(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """The first offset that each partition's log still has."""
-        return self._ask(self._all, partitions, ck.OFFSET_BEGINNING)
+        return _asked(self._all, partitions, ck.OFFSET_BEGINNING)
 
     def high_watermarks(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """The end of each partition's log, whatever transactions are open."""
-        return self._ask(self._all, partitions, ck.OFFSET_END)
+        return end_offsets(self._all, partitions)
 
     def stable_ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """The last stable offset of each: what a read_committed reader can see lies before it."""
-        return self._ask(self._stable, partitions, ck.OFFSET_END)
+        return end_offsets(self._stable, partitions)
 
     def await_stable_group(self, partitions: Collection[TopicPartition]) -> None:
         """Return once no transaction holds offsets of these partitions in our group (KIP-447).
@@ -60,19 +60,25 @@ class Offsets:
         self._stable.close()
         self._all.close()
 
-    def _ask(
-        self, client: ck.Consumer, partitions: Collection[TopicPartition], which: int
-    ) -> dict[TopicPartition, int]:
-        if not partitions:
-            return {}
-        # A "time" of -1 or -2 asks for the end or the beginning (ListOffsets in the protocol).
-        asked = [ck.TopicPartition(*partition, which) for partition in partitions]
-        found = _checked(
-            lambda: client.offsets_for_times(asked, timeout=_CALL_SECONDS), "the offsets"
-        )
-        if any(each.offset < 0 for each in found):
-            raise RetriableKafkaError("Asking for the offsets brought no answer")
-        return {TopicPartition(each.topic, each.partition): each.offset for each in found}
+
+def end_offsets(
+    client: ck.Consumer, partitions: Collection[TopicPartition]
+) -> dict[TopicPartition, int]:
+    """The ends of the logs as this consumer's isolation level sees them."""
+    return _asked(client, partitions, ck.OFFSET_END)
+
+
+def _asked(
+    client: ck.Consumer, partitions: Collection[TopicPartition], which: int
+) -> dict[TopicPartition, int]:
+    if not partitions:
+        return {}
+    # A "time" of -1 or -2 asks for the end or the beginning (ListOffsets in the protocol).
+    asked = [ck.TopicPartition(*partition, which) for partition in partitions]
+    found = _checked(lambda: client.offsets_for_times(asked, timeout=_CALL_SECONDS), "the offsets")
+    if any(each.offset < 0 for each in found):
+        raise RetriableKafkaError("Asking for the offsets brought no answer")
+    return {TopicPartition(each.topic, each.partition): each.offset for each in found}
 
 
 def _checked(call: Callable[[], list[ck.TopicPartition]], what: str) -> list[ck.TopicPartition]:

@@ -150,6 +150,13 @@ class TransactionalWriter(_Producer):
         with kafka_errors("Beginning a transaction"):
             self._client.begin_transaction()
 
+    def flush(self) -> None:
+        """Wait until all that was produced lies in the log; what was refused does not."""
+        deadline = time.monotonic() + self._timeout_seconds
+        while self._client.flush(_CALL_SECONDS):
+            if self._give_up() or time.monotonic() > deadline:
+                raise AbortTransactionError("Kafka did not acknowledge all messages in time")
+
     def commit(self, offsets: Mapping[TopicPartition, int], group_metadata: Any) -> None:
         """Send the consumer's offsets and commit.
 

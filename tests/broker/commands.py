@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.broker.harness import ROOT
+from tests.broker.instance import ROOT
 
 COMMAND_SECONDS = 60.0
 

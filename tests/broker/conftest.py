@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker.harness import Cluster, Instance
+from tests.broker.cluster import Cluster
+from tests.broker.instance import Instance
 
 
 @pytest.fixture(scope="session")

@@ -14,13 +14,13 @@ from typing import Any
 import avro.io
 import avro.schema
 import pytest
-from confluent_kafka import TopicCollection
 
 from kms.formats import FORMATS, schema_json
 from kms.schedule import Row, Schedule
 from kms.store import CacheFile, Writer
+from tests.broker.cluster import Cluster, now_ms, wait_for
 from tests.broker.commands import Kms
-from tests.broker.harness import Cluster, Instance, now_ms, wait_for
+from tests.broker.instance import Instance
 
 HOUR_MS = 3_600_000
 
@@ -173,7 +173,7 @@ class TestCancel:
         self, cluster: Cluster, kms: Kms
     ) -> None:
         topics = sorted([cluster.schedule_topic(2), cluster.schedule_topic(2)])
-        ids = {topic: topic_id(cluster, topic) for topic in topics}
+        ids = {topic: cluster.topic_id(topic) for topic in topics}
         fill(kms.cache, [(topic, 1, ids[topic], b"\xffabc") for topic in topics])
         done = kms.run("cancel", b"\xffabc")
         assert (done.returncode, done.stdout) == (1, b"")
@@ -204,8 +204,3 @@ def fill(path: Path, found: list[tuple[str, int, str, bytes]]) -> None:
             rows = writer.rows(number)
             rows[name] = Row(0, now_ms() + HOUR_MS, value)
             writer.commit([rows], {number: 1}, {})
-
-
-def topic_id(cluster: Cluster, topic: str) -> str:
-    asked = cluster.admin.describe_topics(TopicCollection([topic]), request_timeout=10)
-    return str(asked[topic].result().topic_id)

@@ -9,8 +9,8 @@ import pytest
 from confluent_kafka.admin import ConfigResource, ResourceType
 
 from kms.topics import recommended_config
+from tests.broker.cluster import Cluster
 from tests.broker.commands import Kms
-from tests.broker.harness import Cluster
 
 
 @pytest.fixture

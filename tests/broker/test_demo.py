@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker.harness import ROOT, Cluster, wait_for
+from tests.broker.cluster import Cluster, wait_for
+from tests.broker.instance import ROOT
 
 DEMO_SECONDS = 60.0
 NAMES = ("past", "changed", "greeting", "binary", "null")  # that must fire

@@ -12,7 +12,8 @@ import avro.schema
 
 from kms.formats import FORMATS, schema_json
 from kms.schedule import Schedule
-from tests.broker.harness import Cluster, Instance, now_ms, wait_for
+from tests.broker.cluster import Cluster, now_ms, wait_for
+from tests.broker.instance import Instance
 
 MakeInstance = Callable[..., Instance]
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from kms.schedule import Schedule
-from tests.broker.harness import Cluster, Instance, now_ms, wait_for
+from tests.broker.cluster import Cluster, now_ms, wait_for
+from tests.broker.instance import Instance
 
 MakeInstance = Callable[..., Instance]
 

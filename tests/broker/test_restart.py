@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kms.schedule import Schedule
-from tests.broker.harness import Cluster, Instance, now_ms, wait_for
+from tests.broker.cluster import Cluster, now_ms, wait_for
+from tests.broker.instance import Instance
 
 MakeInstance = Callable[..., Instance]
 

@@ -6,10 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from kms.kafka import Admin
-from kms.schedule import Schedule, fired_of
-from kms.settings import Settings
-from tests.broker.harness import Arrived, Cluster, Instance, now_ms, wait_for
+from kms.schedule import Schedule, fired_headers, fired_of
+from tests.broker.cluster import Arrived, Cluster, now_ms, wait_for
+from tests.broker.instance import Instance
 
 MakeInstance = Callable[..., Instance]
 
@@ -23,7 +22,7 @@ def test_tombstones_say_what_was_fired_on_the_records_own_partition(
     cluster.flush()
     kms = instance([topic]).start()
     cluster.arrived(target, 4)
-    topic_id = _topic_id(cluster, topic)
+    topic_id = cluster.topic_id(topic)
     tombstones = _tombstones(cluster, topic)
     assert [(it.partition, it.offset, it.key) for it in tombstones] == [
         (partition, 1, b"id") for partition in range(4)
@@ -79,7 +78,7 @@ def test_an_update_that_a_firing_overtook_is_published_again(
     cluster.schedule(topic, b"id", Schedule(0, target, b"k", b"old"))
     cluster.schedule(topic, b"id", Schedule(due_ms, target, b"k", b"new"))
     cluster.flush()
-    cluster.write(topic, b"id", None, headers=_fired(cluster, topic, 0))
+    cluster.write(topic, b"id", None, headers=fired_headers(0, cluster.topic_id(topic)))
     cluster.flush()
     kms = instance([topic]).start()
     again = wait_for(
@@ -94,7 +93,7 @@ def test_an_update_that_a_firing_overtook_is_published_again(
     assert arrived.timestamp_ms >= due_ms
     assert kms.metrics()["kms_schedules_republished_total"] == 1
     last = _tombstones(cluster, topic)[-1]
-    assert fired_of(last.headers) == (again.offset, _topic_id(cluster, topic))
+    assert fired_of(last.headers) == (again.offset, cluster.topic_id(topic))
 
 
 def test_a_tombstone_copied_from_another_topic_is_a_plain_one(
@@ -104,7 +103,7 @@ def test_a_tombstone_copied_from_another_topic_is_a_plain_one(
     elsewhere = cluster.schedule_topic()
     cluster.schedule(topic, b"gone", Schedule(0, target, b"", b"gone"))
     cluster.schedule(topic, b"kept", Schedule(0, target, b"", b"kept"))
-    cluster.write(topic, b"gone", None, headers=_fired(cluster, elsewhere, 0))
+    cluster.write(topic, b"gone", None, headers=fired_headers(0, cluster.topic_id(elsewhere)))
     cluster.flush()
     instance([topic]).start()
     assert [it.value for it in cluster.arrived(target, 1)] == [b"kept"]
@@ -129,17 +128,3 @@ def test_both_ways_of_delivery_fire_and_tombstone(
 
 def _tombstones(cluster: Cluster, topic: str) -> list[Arrived]:
     return [it for it in cluster.read(topic) if it.value is None]
-
-
-def _topic_id(cluster: Cluster, topic: str) -> str:
-    info = Admin(Settings(kafka_brokers=cluster.bootstrap)).topics([topic])[topic]
-    assert info is not None
-    return info.id
-
-
-def _fired(cluster: Cluster, topic: str, offset: int) -> list[tuple[str, bytes | None]]:
-    return [
-        ("schedule:expired", b"true"),
-        ("kms-fired-offset", b"%d" % offset),
-        ("kms-fired-topic", _topic_id(cluster, topic).encode()),
-    ]

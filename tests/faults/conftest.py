@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from local_kafka import LocalKafka
 
+from tests.broker.cluster import Cluster
 from tests.broker.conftest import cluster, instance
-from tests.broker.harness import Cluster, Instance
+from tests.broker.instance import Instance
 from tests.faults.proxy import Proxy
 
 __all__ = ["cluster", "fragile", "fragile_instance", "instance"]

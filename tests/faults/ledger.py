@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from kms.schedule import Schedule
-from tests.broker.harness import Cluster, Instance, now_ms, wait_for
+from tests.broker.cluster import Cluster, now_ms, wait_for
+from tests.broker.instance import Instance
 
 
 class Ledger:

@@ -13,7 +13,7 @@ import confluent_kafka as ck
 
 from kms.formats import FORMATS
 from kms.schedule import Schedule
-from tests.broker.harness import Cluster, now_ms
+from tests.broker.cluster import Cluster, now_ms
 
 _TICK_SECONDS = 0.05
 _NEAR_MS = 15_000
@@ -53,7 +53,10 @@ class Stream:
     """
 
     def __init__(self, cluster: Cluster, seed: int, rate: int, margin_seconds: float) -> None:
-        self.topics = [cluster.compacted_topic(1), cluster.compacted_topic(12)]
+        # An update that overtook a firing must be written again before compaction gets to it, and
+        # a tombstone be read before it is deleted: both times are longer than any takeover here.
+        times = {"lag_ms": 40_000, "retention_ms": 60_000}
+        self.topics = [cluster.compacted_topic(count, **times) for count in (1, 12)]
         self._target = cluster.topic(4)
         self._cluster = cluster
         self._source = random.Random(f"stream {seed}")
@@ -87,6 +90,20 @@ class Stream:
     def missing(self) -> int:
         """How many schedules that nobody replaced have not been fired yet."""
         return len(self._wanted() - self._arrived().keys())
+
+    def losses(self) -> list[str]:
+        """What was written under each id that was lost, and which of it was fired."""
+        fired, lost = self._arrived(), self._wanted() - self._arrived().keys()
+        return [
+            f"lost: id {schedule_id.decode()}: "
+            + ", ".join(
+                f"{'cancel' if version.due_ms is None else f'due {version.due_ms}'} written "
+                f"{self._written_ms[schedule_id, version.number]}"
+                f"{' fired' if (schedule_id, version.number) in fired else ''}"
+                for version in self._versions[schedule_id]
+            )
+            for schedule_id, _ in sorted(lost)
+        ]
 
     def verdict(self) -> Verdict:
         """Count, from the target topic alone."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kms.producer import BATCH
-from tests.broker.harness import Cluster, Instance
+from tests.broker.cluster import Cluster
+from tests.broker.instance import Instance
 from tests.faults.ledger import Ledger
 
 MakeInstance = Callable[..., Instance]

@@ -6,7 +6,8 @@ import random
 from collections.abc import Callable
 
 from kms.schedule import Schedule
-from tests.broker.harness import Cluster, Instance, now_ms
+from tests.broker.cluster import Cluster, now_ms
+from tests.broker.instance import Instance
 
 MakeInstance = Callable[..., Instance]
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.broker.harness import Cluster, Instance, now_ms, wait_for
+from tests.broker.cluster import Cluster, now_ms, wait_for
+from tests.broker.instance import Instance
 from tests.faults.conftest import Fragile
 from tests.faults.ledger import Ledger
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import sqlite3
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import confluent_kafka as ck
 import pytest
 
 from kms.schedule import Schedule
-from tests.broker.harness import Cluster, Instance, now_ms, wait_for
+from tests.broker.cluster import Cluster, now_ms, wait_for
+from tests.broker.instance import Instance
 
 MakeInstance = Callable[..., Instance]
 FAST = {"KMS_SESSION_TIMEOUT_MS": "3000", "KMS_TRANSACTION_TIMEOUT_MS": "3000"}
@@ -135,6 +138,43 @@ def test_older_than_the_tombstones_retention(scene: Scene) -> None:
     day_ms = 86_400_000  # delete.retention.ms by default
     scene.sql(f"UPDATE partitions SET seen_ms = {now_ms() - day_ms - 1000}")
     scene.rebuilt("delete.retention.ms")
+
+
+@pytest.mark.parametrize("retention_ms", [3_000, 60_000])
+def test_a_start_that_took_longer_than_tombstones_are_kept_reads_again(
+    cluster: Cluster, instance: MakeInstance, retention_ms: int
+) -> None:
+    topic, target = cluster.compacted_topic(retention_ms=retention_ms), cluster.topic()
+    cluster.schedule(topic, b"id", Schedule(0, target, b"", b""))
+    cluster.flush()
+    group = f"group-{now_ms()}"
+    with _offsets_in_doubt(cluster, group, topic):
+        kms = instance([topic], group=group).start()
+        kms.wait_for_log("Assigned")
+        assigned_ms = now_ms()
+        wait_for("tombstones to go", lambda: now_ms() > assigned_ms + 3_500)
+        assert "Caught up" not in kms.log
+    kms.caught_up()
+    said = kms.log.count("tombstones may be gone since it was read")
+    assert said == (retention_ms == 3_000)
+    cluster.arrived(target, 1)
+    assert kms.stop() == 0
+    assert len(cluster.read(target)) == 1
+
+
+@contextmanager
+def _offsets_in_doubt(cluster: Cluster, group: str, topic: str) -> Iterator[None]:
+    """An open transaction with offsets of the group, as another instance leaves it when it dies."""
+    servers = {"bootstrap.servers": cluster.bootstrap}
+    consumer = ck.Consumer({**servers, "group.id": group})
+    producer = ck.Producer({**servers, "transactional.id": f"{group}-other"})
+    producer.init_transactions()
+    producer.begin_transaction()
+    metadata = consumer.consumer_group_metadata()
+    producer.send_offsets_to_transaction([ck.TopicPartition(topic, 0, 0)], metadata)
+    yield
+    producer.abort_transaction()
+    consumer.close()
 
 
 def test_a_full_disk_is_an_exit_code_and_loses_nothing(

@@ -8,7 +8,8 @@ from zlib import crc32
 import pytest
 
 from kms.schedule import Schedule
-from tests.broker.harness import Cluster, Instance, now_ms, wait_for
+from tests.broker.cluster import Cluster, now_ms, wait_for
+from tests.broker.instance import Instance
 from tests.faults.ledger import Ledger
 
 MakeInstance = Callable[..., Instance]

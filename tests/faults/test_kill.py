@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.broker.harness import Cluster, Instance
+from tests.broker.cluster import Cluster
+from tests.broker.instance import Instance
 from tests.faults.ledger import Ledger
 
 MakeInstance = Callable[..., Instance]

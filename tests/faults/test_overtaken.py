@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from kms.schedule import Schedule
-from tests.broker.harness import Cluster, Instance, now_ms, wait_for
+from tests.broker.cluster import Cluster, now_ms, wait_for
+from tests.broker.instance import Instance
 
 MakeInstance = Callable[..., Instance]
 HALTING = Path(__file__).with_name("halting_kms.py")

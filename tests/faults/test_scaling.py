@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.broker.harness import Cluster, Instance, wait_for
+from tests.broker.cluster import Cluster, wait_for
+from tests.broker.instance import Instance
 from tests.faults.ledger import Ledger
 
 MakeInstance = Callable[..., Instance]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker.harness import Cluster, Instance, wait_for
+from tests.broker.cluster import Cluster, wait_for
+from tests.broker.instance import Instance
 from tests.faults.ledger import Ledger
 
 MakeInstance = Callable[..., Instance]

@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 from local_kafka import LocalKafka
 
-from tests.broker.harness import ROOT, Cluster, Instance
+from tests.broker.cluster import Cluster
+from tests.broker.instance import ROOT, Instance
 from tests.faults.proxy import Proxy
 from tests.faults.stream import Stream, Verdict
 
@@ -97,6 +98,8 @@ class Walk:
         self.stream.stop()
         tell("healing")
         self._settle()
+        for loss in self.stream.losses():
+            tell(loss)
         return self.stream.verdict()
 
     def close(self) -> None:
