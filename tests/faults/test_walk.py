@@ -1,12 +1,27 @@
-"""The plan of the random walk; ``scripts/faults`` takes the walk itself."""
+"""The random walk over all faults: its plan, and a short one of it. scripts/faults walks on."""
 
 from __future__ import annotations
 
+from contextlib import closing
 from itertools import islice
+from pathlib import Path
 
-from tests.faults.walk import plan
+from tests.faults.walk import KINDS, Walk, plan
 
 
 def test_a_seed_gives_the_same_plan_again() -> None:
-    assert list(islice(plan(7, 3), 200)) == list(islice(plan(7, 3), 200))
-    assert list(islice(plan(7, 3), 200)) != list(islice(plan(8, 3), 200))
+    first, again, other = (list(islice(plan(seed, 3), 500)) for seed in (1, 1, 2))
+    assert first == again != other
+    assert {fault.kind for fault in first} == set(KINDS)
+    assert {fault.instance for fault in first} == {0, 1, 2}
+
+
+def test_a_short_walk_loses_nothing_and_fires_nothing_twice(tmp_path: Path) -> None:
+    told: list[str] = []
+    with closing(Walk(tmp_path, seed=7, instances=2, rate=100)) as walk:
+        verdict = walk.run(30, told.append)
+    assert verdict.schedules > 1_000
+    assert verdict.fired > 500
+    assert walk.done.total() >= 3
+    assert verdict.is_clean(), "\n".join([str(verdict), *told])
+    assert walk.crashes == []
