@@ -5,12 +5,10 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, PrivateAttr, ValidationError, field_validator
-from pydantic.fields import FieldInfo
+from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, SettingsConfigDict
 
 from kms.errors import SettingsError
@@ -30,15 +28,19 @@ from kms.settings_values import (
     Allowed,
     Brokers,
     Delivery,
+    DurationMs,
     FilePath,
     InstanceId,
     LogLevel,
     Properties,
     SecurityProtocol,
+    TopicName,
     Topics,
     quoted,
+    text_of,
     type_text,
 )
+from kms.times import Duration
 
 
 class Settings(BaseSettings):
@@ -104,6 +106,24 @@ class Settings(BaseSettings):
         description="How soon a dead instance's partitions move to another one, in ms. The "
         "brokers have a limit of their own, group.min.session.timeout.ms, by default 6000.",
     )
+    kms_dead_letter_topic: TopicName = Field(
+        default=None,
+        description="Where schedules go that can't be fired: at once if nothing can heal them, "
+        "else after KMS_RETRY_FOR. Without it they stay pending.",
+    )
+    kms_retry_for: DurationMs = Field(
+        default=Duration.of("1d"),
+        description="How long a schedule that its target topic refuses is tried again before it "
+        "goes to the dead-letter topic.",
+    )
+    kms_retry_pause: DurationMs = Field(
+        default=Duration.of("1s"),
+        description="The pause after a schedule's first failed attempt; each further one is twice "
+        "as long.",
+    )
+    kms_retry_longest_pause: DurationMs = Field(
+        default=Duration.of("1m"), description="The longest pause between two attempts."
+    )
     kms_log_level: LogLevel = Field(default="INFO", description="The lowest level to log.")
     kafka: Properties = Field(
         default=KafkaProperties({}),
@@ -128,6 +148,13 @@ class Settings(BaseSettings):
     def _no_truth_value(cls, value: object) -> object:
         if isinstance(value, bool):  # TOML's true would pass for the number 1
             raise ValueError(f"is {str(value).lower()}")
+        return value
+
+    @field_validator("kms_dead_letter_topic")
+    @classmethod
+    def _no_circle(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value in info.data.get("schedule_topics", ()):
+            raise ValueError("it is one of the schedule topics, and dead letters would go round")
         return value
 
     def kafka_properties(self) -> dict[str, str]:
@@ -156,7 +183,7 @@ class Settings(BaseSettings):
     def shown(self) -> list[tuple[str, str, str]]:
         """Every setting as (name, value, source), then every Kafka property; secrets masked."""
         rows = [
-            (name, _text(getattr(self, name)), self.source(name))
+            (name, text_of(getattr(self, name)), self.source(name))
             for name in type(self).model_fields
             if name != "kafka"
         ]
@@ -165,19 +192,6 @@ class Settings(BaseSettings):
             for name, text in sorted(self.kafka.shown().items())
         ]
         return rows
-
-
-@dataclass(frozen=True)
-class Definition:
-    """One setting as people see it; all of it is derived from a field of ``Settings``."""
-
-    name: str
-    env: str
-    flag: str
-    file_key: str
-    type_text: str
-    default_text: str
-    help: str
 
 
 def load_settings(
@@ -217,55 +231,6 @@ def load_settings(
     if problems:
         raise SettingsError("\n".join(problems))
     return settings
-
-
-def definitions() -> tuple[Definition, ...]:
-    """Every setting in the order in which to show them, the settings file first."""
-    file = Definition(
-        "config",
-        variable_of("config"),
-        flag_of("config"),
-        "",
-        "the path of a TOML file",
-        "none",
-        "The settings file.",
-    )
-    return file, *(_definition(name, field) for name, field in Settings.model_fields.items())
-
-
-def settings_table() -> str:
-    """The README's table of all settings, in Markdown."""
-    rows = ["| Environment | Flag | File | Value | Default | Meaning |", "|" + " --- |" * 6]
-    for setting in definitions():
-        environment, flag, key = (
-            f"`{code}`" if code else "" for code in (setting.env, setting.flag, setting.file_key)
-        )
-        default = (
-            setting.default_text if setting.default_text == "none" else f"`{setting.default_text}`"
-        )
-        rows.append(
-            f"| {environment} | {flag} | {key} | {setting.type_text} | {default} | {setting.help} |"
-        )
-    return "\n".join(rows) + "\n"
-
-
-def _definition(name: str, field: FieldInfo) -> Definition:
-    kafka = name == "kafka"
-    return Definition(
-        name=name,
-        env="KAFKA_*" if kafka else variable_of(name),
-        flag=flag_of(name),
-        file_key="[kafka]" if kafka else name,
-        type_text=type_text(field),
-        default_text=_text(field.default),
-        help=field.description or "",
-    )
-
-
-def _text(value: object) -> str:
-    if not value and value != 0:
-        return "none"
-    return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _missing(name: str) -> str:

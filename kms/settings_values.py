@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import NoDecode
 
 from kms.kafka_properties import KafkaProperties
+from kms.times import Duration
 
 _NAME_TEXT = "1 to 249 characters of a-z, A-Z, 0-9, '.', '_' and '-'"
 # Kafka has one rule for the names of topics and of static members.
@@ -44,6 +45,13 @@ def type_text(field: FieldInfo) -> str:
     if field.annotation is int:
         return " ".join(["a whole number", *(f"{word} {limit}" for word, limit in limits.items())])
     raise TypeError(f"give the type {field.annotation} an Allowed")
+
+
+def text_of(value: object) -> str:
+    """A setting's value as it could be given; "none" where there is none."""
+    if not value and value != 0:
+        return "none"
+    return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 def quoted(value: object) -> str:
@@ -88,7 +96,17 @@ def _valid_topics(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
-def _valid_instance_id(value: str | None) -> str | None:
+def _valid_duration(value: object) -> Duration:
+    try:
+        duration = Duration.of(value.strip()) if isinstance(value, str) else value
+    except ValueError:
+        duration = None
+    if not isinstance(duration, Duration) or duration == 0:
+        raise ValueError(f"is {quoted(value)}")
+    return duration
+
+
+def _valid_name(value: str | None) -> str | None:
     if value is not None and not TOPIC_NAME.fullmatch(value):
         raise ValueError(f"is {quoted(value)}")
     return value
@@ -120,7 +138,15 @@ Topics = Annotated[
     BeforeValidator(_split),
     AfterValidator(_valid_topics),
 ]
-InstanceId = Annotated[str | None, Allowed(_NAME_TEXT), AfterValidator(_valid_instance_id)]
+TopicName = Annotated[
+    str | None, Allowed(f"a topic's name ({_NAME_TEXT})"), AfterValidator(_valid_name)
+]
+DurationMs = Annotated[
+    Duration,
+    Allowed("a duration like 500ms, 30s, 5m, 2h30m or 1d"),
+    PlainValidator(_valid_duration),
+]
+InstanceId = Annotated[str | None, Allowed(_NAME_TEXT), AfterValidator(_valid_name)]
 FilePath = Annotated[Path, Allowed("the path of a file"), AfterValidator(_valid_file_path)]
 SecurityProtocol = Annotated[
     Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"], BeforeValidator(_upper)

@@ -23,6 +23,9 @@ _DURATION = re.compile(
 )
 
 
+_UNITS_MS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
+
+
 def now_ms() -> int:
     """The wall clock in epoch milliseconds."""
     return time.time_ns() // 1_000_000
@@ -62,6 +65,27 @@ def parse_duration(text: str) -> int:
             f"{_quoted(text)} is no duration: give whole numbers with w, d, h, m, s or ms, like "
             "5m, 2h30m or 500ms."
         ) from None
+
+
+class Duration(int):
+    """Whole milliseconds that print as people write them."""
+
+    @classmethod
+    def of(cls, text: str) -> Duration:
+        """Raises ValueError; see ``parse_duration``."""
+        return cls(parse_duration(text))
+
+    def __str__(self) -> str:
+        return duration_text(self)
+
+
+def duration_text(duration_ms: int) -> str:
+    """A duration as ``parse_duration`` reads it: 90000 is 1m30s, 0 is 0s."""
+    text = ""
+    for unit, size_ms in _UNITS_MS.items():
+        count, duration_ms = divmod(duration_ms, size_ms)
+        text += f"{count}{unit}" if count else ""
+    return text or "0s"
 
 
 def iso_time(epoch_ms: int) -> str | None:

@@ -11,7 +11,7 @@ from prometheus_client.core import Metric
 
 from kms.figures import ConsumerFigures, ProducerFigures
 from kms.metrics import FiguresCollector
-from kms.settings import settings_table
+from kms.settings_table import settings_table
 from kms.store import CacheFile, Reader
 from kms.topics import RECOMMENDATIONS
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from kms.errors import ExitCode, SettingsError
 from kms.kafka_properties import variable_of_property
 from kms.settings import Settings, load_settings
+from kms.times import Duration, parse_duration
 
 DEFAULTS: dict[str, object] = {
     "kafka_brokers": "localhost:9092",
@@ -25,6 +26,10 @@ DEFAULTS: dict[str, object] = {
     "kms_delivery": "exactly-once",
     "kms_transaction_timeout_ms": 10_000,
     "kms_session_timeout_ms": 10_000,
+    "kms_dead_letter_topic": None,
+    "kms_retry_for": Duration(86_400_000),
+    "kms_retry_pause": Duration(1_000),
+    "kms_retry_longest_pause": Duration(60_000),
     "kms_log_level": "INFO",
     "kafka": {},
 }
@@ -40,6 +45,10 @@ VARIABLES = {
     "kms_delivery": "KMS_DELIVERY",
     "kms_transaction_timeout_ms": "KMS_TRANSACTION_TIMEOUT_MS",
     "kms_session_timeout_ms": "KMS_SESSION_TIMEOUT_MS",
+    "kms_dead_letter_topic": "KMS_DEAD_LETTER_TOPIC",
+    "kms_retry_for": "KMS_RETRY_FOR",
+    "kms_retry_pause": "KMS_RETRY_PAUSE",
+    "kms_retry_longest_pause": "KMS_RETRY_LONGEST_PAUSE",
     "kms_log_level": "KMS_LOG_LEVEL",
 }
 PROPERTIES = (
@@ -94,6 +103,10 @@ def one_of(*texts: str) -> st.SearchStrategy[tuple[str, object]]:
     return st.sampled_from([*spellings, *((text.title(), text) for text in texts)])
 
 
+DURATIONS = st.tuples(st.integers(1, 999), st.sampled_from(["ms", "s", "m", "h", "d"])).map(
+    lambda parts: (f"{parts[0]}{parts[1]}", parse_duration(f"{parts[0]}{parts[1]}"))
+)
+
 # For each setting: a text that may be given, and the value it stands for.
 GOOD: dict[str, st.SearchStrategy[tuple[str, object]]] = {
     "kafka_brokers": st.lists(BROKERS, min_size=1, max_size=3).map(
@@ -112,6 +125,10 @@ GOOD: dict[str, st.SearchStrategy[tuple[str, object]]] = {
     ),
     "kms_transaction_timeout_ms": numbers(1_000, 900_000),
     "kms_session_timeout_ms": numbers(1_000, 300_000),
+    "kms_dead_letter_topic": NAMES.map(lambda name: (f"dead.{name}"[:249], f"dead.{name}"[:249])),
+    "kms_retry_for": DURATIONS,
+    "kms_retry_pause": DURATIONS,
+    "kms_retry_longest_pause": DURATIONS,
     "kms_log_level": one_of("DEBUG", "INFO", "WARNING", "ERROR"),
 }
 BAD = (
@@ -126,6 +143,10 @@ BAD = (
     *(("kms_delivery", text) for text in ("at-most-once", "exactly_once")),
     *(("kms_transaction_timeout_ms", text) for text in ("999", "900001", "10s")),
     *(("kms_session_timeout_ms", text) for text in ("999", "300001", "10 000")),
+    *(("kms_dead_letter_topic", text) for text in ("a b", "..", "x" * 250)),
+    *(("kms_retry_for", text) for text in ("1", "0s", "1y", "-1s", "1.5h")),
+    ("kms_retry_pause", "0ms"),
+    ("kms_retry_longest_pause", "soon"),
     *(("kms_log_level", text) for text in ("TRACE", "30")),
 )
 

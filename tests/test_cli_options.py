@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from kms.cli.options import run_app, with_settings
 from kms.errors import ExitCode, KmsError
-from kms.settings import Settings, definitions
+from kms.settings import Settings
+from kms.settings_table import definitions
 from tests.settings_examples import GOOD, VARIABLES
 
 

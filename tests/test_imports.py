@@ -18,7 +18,7 @@ OWNERS = {
     "fastavro": "kms.formats",
 }
 # "errors, settings, schedule know nobody"
-KNOW_NOBODY = {"kms.errors", "kms.schedule", "kms.settings", "kms.kafka_properties"}
+KNOW_NOBODY = {"kms.errors", "kms.schedule", "kms.settings", "kms.kafka_properties", "kms.times"}
 APART = {"kms.scheduler", "kms.consumer", "kms.producer"}
 TOP = {"kms.service", "kms.cli"}
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from kms.errors import SettingsError
-from kms.settings import Settings, definitions, load_settings, settings_table
+from kms.settings import Settings, load_settings
+from kms.settings_table import definitions, settings_table
 from tests.settings_examples import BAD, DEFAULTS, GOOD, VARIABLES, load, refusal, toml_of
 
 
@@ -201,6 +202,12 @@ class TestTheFile:
                 assert reason in str(caught.value)
 
 
+def test_dead_letters_do_not_go_round() -> None:
+    said = refusal({}, {"SCHEDULE_TOPICS": "a,b", "KMS_DEAD_LETTER_TOPIC": "b"})
+    assert said.startswith("The environment variable KMS_DEAD_LETTER_TOPIC must be a topic's name")
+    assert said.endswith("but it is one of the schedule topics, and dead letters would go round.")
+
+
 class TestDefinitions:
     def test_all_names_derive_from_the_field(self) -> None:
         file, *settings, kafka = definitions()
@@ -251,4 +258,5 @@ class TestDefinitions:
             "kms.settings",
             "kms.settings_sources",
             "kms.settings_values",
+            "kms.times",
         }

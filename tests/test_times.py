@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kms.times import iso_time, now_ms, parse_duration, parse_time
+from kms.times import Duration, duration_text, iso_time, now_ms, parse_duration, parse_time
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LAST_MS = 253_402_300_799_999  # the last one of the year 9999
@@ -137,3 +137,13 @@ class TestDuration:
         with pytest.raises(ValueError, match=r"is no duration: give whole numbers .*\.$") as caught:
             parse_duration(text)
         assert len(str(caught.value)) < 250
+
+
+@given(st.integers(0, 2**63))
+def test_a_duration_is_printed_as_it_is_read(duration_ms: int) -> None:
+    try:
+        assert parse_duration(duration_text(duration_ms)) == duration_ms
+    except ValueError:
+        assert duration_ms > 10**12  # more than a datetime can count
+    assert str(Duration(90_000)) == "1m30s"
+    assert duration_text(0) == "0s"
