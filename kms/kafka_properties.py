@@ -68,6 +68,10 @@ _OWNED_PROPERTIES = frozenset(
 _SECRET = re.compile(
     r"pass|secret|token|credential|jaas|pem$|private\.key|oauthbearer\.config|basic\.auth|ssl_key"
 )
+# These name a place, not what is there. A secret's name and ".file" is the place of a secret.
+_PLACES = (".file", ".location", ".url")
+# A property of librdkafka's own, which wants the path.
+_NO_SECRET_FILE = "sasl.oauthbearer.assertion.private.key"
 _PROPERTY_NAME = re.compile(r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*")
 # Kubernetes describes every service of the namespace by such variables. A service "kafka" gives
 # KAFKA_PORT, one called "kafka-ui" gives KAFKA_UI_PORT. No librdkafka property has such a name.
@@ -132,7 +136,12 @@ def is_secret(name: str) -> bool:
 
     Rather too many than too few: certificates in PEM are public, but too long for a log line.
     """
-    return _SECRET.search(name.lower()) is not None
+    return _SECRET.search(name.lower()) is not None and not name.lower().endswith(_PLACES)
+
+
+def may_come_from_file(name: str) -> bool:
+    """Whether ``name.file`` is the path of a file that holds this property's value."""
+    return is_secret(name) and name != _NO_SECRET_FILE
 
 
 def is_owned(name: str) -> bool:

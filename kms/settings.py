@@ -25,6 +25,7 @@ from kms.settings_sources import (
     variable_of,
 )
 from kms.settings_values import (
+    Address,
     Allowed,
     Brokers,
     Delivery,
@@ -32,7 +33,9 @@ from kms.settings_values import (
     FilePath,
     InstanceId,
     LogLevel,
+    OptionalPath,
     Properties,
+    Secret,
     SecurityProtocol,
     TopicName,
     Topics,
@@ -73,11 +76,31 @@ class Settings(BaseSettings):
     security_protocol: SecurityProtocol = Field(
         default="PLAINTEXT", description="How to talk to the brokers."
     )
+    keystore_location: OptionalPath = Field(
+        default=None,
+        description="The client certificate and its key, for SSL and SASL_SSL: PKCS12 or PEM.",
+    )
+    keystore_password: Secret = Field(
+        default=None, description="The password of the keystore, or of the key in a PEM file."
+    )
+    truststore_location: OptionalPath = Field(
+        default=None,
+        description="The certificates to trust, for SSL and SASL_SSL: PKCS12 or PEM. Without it "
+        "those of the system.",
+    )
+    truststore_password: Secret = Field(
+        default=None, description="The password of a PKCS12 truststore."
+    )
     prometheus_scraping_endpoint_port: int = Field(
         default=9095,
         ge=0,
         le=65535,
         description="The HTTP port of the metrics; 0 takes a free one.",
+    )
+    kms_http_address: Address = Field(
+        default="0.0.0.0",
+        description="Where the HTTP port listens: 127.0.0.1 is this machine only, 0.0.0.0 every "
+        "network, :: every network with IPv6.",
     )
     kms_cache: FilePath = Field(
         default=Path("kms.sqlite"),
@@ -128,7 +151,7 @@ class Settings(BaseSettings):
     kafka: Properties = Field(
         default=KafkaProperties({}),
         description="Any other property of librdkafka: KAFKA_SASL_MECHANISM sets sasl.mechanism. "
-        "Other users of a machine can read a flag: give secrets as variables or in the file.",
+        "Secrets are no flags, which others could read; NAME_FILE reads one from a file.",
     )
 
     # Where each value came from, by setting, and by kafka.NAME for each of Kafka's properties.

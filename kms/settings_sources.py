@@ -4,7 +4,8 @@ Calling a source gives its values by setting name. Kafka's properties are in ``k
 ``SecretStr``, because pydantic-settings can be told to log what sources give. ``problems`` has a
 sentence for everything that can't even be a value, ``ignored`` the names of what looks as if it
 were meant for kms and is not. ``origin`` and ``kafka_origin`` name a setting or a property in the
-form in which this source gives it, as part of a sentence.
+form in which this source gives it, as part of a sentence. A secret is given as itself or as
+NAME_FILE, the path of a file that holds it; as a flag only the latter.
 """
 
 from __future__ import annotations
@@ -27,12 +28,15 @@ from kms.kafka_properties import (
     flattened,
     is_owned,
     is_property_name,
+    is_secret,
     is_service_link,
+    may_come_from_file,
     property_of_variable,
     setting_instead_of,
     variable_of_property,
 )
-from kms.settings_values import quoted
+from kms.settings_secrets import take_secrets
+from kms.settings_values import is_secret_setting, quoted
 
 
 class FlagSource(InitSettingsSource):
@@ -46,6 +50,8 @@ class FlagSource(InitSettingsSource):
         self.ignored: list[str] = []
         values = {name: value for name, value in flags.items() if value is not None}
         assignments = values.pop("kafka", ())
+        self._read = _Secrets(self, settings_class)
+        self._read.settings(values)
         super().__init__(settings_class, values)
         if not isinstance(assignments, Iterable):
             raise TypeError("kafka takes a sequence of name=value")
@@ -53,10 +59,10 @@ class FlagSource(InitSettingsSource):
             self.init_kwargs["kafka"] = properties
 
     def origin(self, setting: str) -> str:
-        return "the flag " + flag_of(setting)
+        return "the flag " + flag_of(self._read.given_as(setting))
 
     def kafka_origin(self, name: str) -> str:
-        return f"the flag --kafka {name}"
+        return f"the flag --kafka {self._read.property_given_as(name)}"
 
     def _properties(self, assignments: Iterable[str]) -> dict[str, SecretStr]:
         properties = {}
@@ -67,9 +73,16 @@ class FlagSource(InitSettingsSource):
                 self.problems.append(
                     f"The flag --kafka must be name=value, but number {number} of them is not."
                 )
+            elif is_secret(name.strip()):
+                variable = variable_of_property(name.strip())
+                self.problems.append(
+                    f"The flag --kafka {name.strip()} would show a secret to every user of this "
+                    f"machine: use the environment variable {variable}, or {variable}_FILE for "
+                    "the path of a file that holds it."
+                )
             else:
                 properties[name.strip()] = SecretStr(value)
-        return properties
+        return self._read.properties(properties)
 
 
 class EnvironmentSource(EnvSettingsSource):
@@ -83,8 +96,15 @@ class EnvironmentSource(EnvSettingsSource):
         self.problems: list[str] = []
         self.ignored: list[str] = []
         self._environment = {name: value for name, value in environment.items() if value}
+        self._read = _Secrets(self, settings_class)
         super().__init__(settings_class)
-        self._properties = self._sorted_out()
+        self._properties = self._read.properties(self._sorted_out())
+        self._secrets: dict[str, Any] = {
+            name: self._environment[variable_of(name)]
+            for name in self._read.names
+            if variable_of(name) in self._environment
+        }
+        self._read.settings(self._secrets)
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
         # pydantic-settings looks them up by field name, and only upper case is ours.
@@ -95,16 +115,20 @@ class EnvironmentSource(EnvSettingsSource):
     def __call__(self) -> dict[str, Any]:
         values = super().__call__()
         values.pop("kafka", None)  # a variable called just KAFKA is nobody's
+        values = {name: value for name, value in values.items() if name not in self._read.names}
+        values |= self._secrets
         return values | ({"kafka": self._properties} if self._properties else {})
 
     def origin(self, setting: str) -> str:
-        return "the environment variable " + variable_of(setting)
+        return "the environment variable " + variable_of(self._read.given_as(setting))
 
     def kafka_origin(self, name: str) -> str:
+        name = self._read.property_given_as(name)
         return "the environment variable " + variable_of_property(name)
 
     def _sorted_out(self) -> dict[str, SecretStr]:
         settings = {variable_of(name) for name in self.settings_cls.model_fields}
+        settings |= {variable_of(name) for name in self._read.names}
         properties = {}
         for variable, value in sorted(self._environment.items()):
             if variable in settings or variable == variable_of("config"):
@@ -133,6 +157,7 @@ class FileSource(TomlConfigSettingsSource):
         self.problems: list[str] = []
         self.ignored: list[str] = []
         self._path = path
+        self._read = _Secrets(self, settings_class)
         complaint = f"{sentence_start(file_origin)} names {quoted(str(path))}, "
         try:
             if not path.is_file():  # pydantic-settings passes over a missing file
@@ -143,15 +168,17 @@ class FileSource(TomlConfigSettingsSource):
         except ValueError as error:  # TOMLDecodeError, which has the line, or UnicodeDecodeError
             reason = "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
             raise SettingsError(f"{complaint}which is no TOML: {reason}.") from None
+        self._read.settings(self.init_kwargs)
         if "kafka" in self.init_kwargs:
             self.init_kwargs["kafka"] = self._properties(self.init_kwargs["kafka"])
 
     def origin(self, setting: str) -> str:
+        setting = self._read.given_as(setting)
         key = setting if is_property_name(setting) else quoted(setting)
         return f"the key {key} in {self._path}"
 
     def kafka_origin(self, name: str) -> str:
-        return self.origin(f"kafka.{name}")
+        return self.origin(f"kafka.{self._read.property_given_as(name)}")
 
     def _properties(self, table: object) -> dict[str, SecretStr]:
         if not isinstance(table, Mapping):
@@ -175,7 +202,44 @@ class FileSource(TomlConfigSettingsSource):
             else:
                 text = str(value).lower() if isinstance(value, bool) else str(value)
                 properties[name] = SecretStr(text)
-        return properties
+        return self._read.properties(properties)
+
+
+class _Secrets:
+    """The secrets of one source, and which of them came from files."""
+
+    def __init__(self, source: Source, settings_class: type[BaseSettings]) -> None:
+        self._source = source
+        self._settings = {
+            name for name, field in settings_class.model_fields.items() if is_secret_setting(field)
+        }
+        self.names = self._settings | {f"{name}_file" for name in self._settings}
+        self._from_files: set[str] = set()
+        self._properties_from_files: set[str] = set()
+
+    def settings(self, values: dict[str, Any]) -> None:
+        """Replace each ``name_file`` in values by the secret itself."""
+        found, problems = take_secrets(
+            values, "_file", self._settings.__contains__, self._source.origin
+        )
+        self._from_files |= found
+        self._source.problems.extend(problems)
+
+    def properties(self, values: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        """The same for Kafka's properties; answers them."""
+        found, problems = take_secrets(
+            values, ".file", may_come_from_file, self._source.kafka_origin
+        )
+        self._properties_from_files |= found
+        self._source.problems.extend(problems)
+        return values
+
+    def given_as(self, name: str) -> str:
+        """The name under which a setting was given: its own, or that of a file."""
+        return f"{name}_file" if name in self._from_files else name
+
+    def property_given_as(self, name: str) -> str:
+        return f"{name}.file" if name in self._properties_from_files else name
 
 
 Source = FlagSource | EnvironmentSource | FileSource

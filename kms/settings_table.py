@@ -8,12 +8,15 @@ from pydantic.fields import FieldInfo
 
 from kms.settings import Settings
 from kms.settings_sources import flag_of, variable_of
-from kms.settings_values import text_of, type_text
+from kms.settings_values import is_secret_setting, text_of, type_text
 
 
 @dataclass(frozen=True)
 class Definition:
-    """One setting as people see it; all of it is derived from a field of ``Settings``."""
+    """One setting as people see it; all of it is derived from a field of ``Settings``.
+
+    Only the path of a file with a secret is a flag: others can read a process's flags.
+    """
 
     name: str
     env: str
@@ -59,7 +62,7 @@ def _definition(name: str, field: FieldInfo) -> Definition:
     return Definition(
         name=name,
         env="KAFKA_*" if kafka else variable_of(name),
-        flag=flag_of(name),
+        flag=flag_of(f"{name}_file" if is_secret_setting(field) else name),
         file_key="[kafka]" if kafka else name,
         type_text=type_text(field),
         default_text=text_of(field.default),

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Annotated, Literal, get_args, get_origin
 
 from annotated_types import Ge, Le
-from pydantic import AfterValidator, BeforeValidator, PlainSerializer, PlainValidator, SecretStr
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    SecretStr,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import NoDecode
 
@@ -52,6 +59,11 @@ def text_of(value: object) -> str:
     if not value and value != 0:
         return "none"
     return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+def is_secret_setting(field: FieldInfo) -> bool:
+    """Whether a setting's value must never be shown, nor be given as a flag."""
+    return SecretStr in get_args(field.annotation)
 
 
 def quoted(value: object) -> str:
@@ -147,6 +159,16 @@ DurationMs = Annotated[
     PlainValidator(_valid_duration),
 ]
 InstanceId = Annotated[str | None, Allowed(_NAME_TEXT), AfterValidator(_valid_name)]
+Secret = Annotated[
+    SecretStr | None,
+    Allowed("a text, or with _FILE behind the name the path of a file that holds it"),
+]
+Address = Annotated[
+    str, Allowed("an IP address or a host name"), Field(pattern=r"^[0-9a-zA-Z._:%-]+$")
+]
+OptionalPath = Annotated[
+    Path | None, Allowed("the path of a file"), AfterValidator(_valid_file_path)
+]
 FilePath = Annotated[Path, Allowed("the path of a file"), AfterValidator(_valid_file_path)]
 SecurityProtocol = Annotated[
     Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"], BeforeValidator(_upper)

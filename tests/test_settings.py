@@ -15,13 +15,22 @@ from pydantic import ValidationError
 from kms.errors import SettingsError
 from kms.settings import Settings, load_settings
 from kms.settings_table import definitions, settings_table
-from tests.settings_examples import BAD, DEFAULTS, GOOD, VARIABLES, load, refusal, toml_of
+from tests.settings_examples import (
+    BAD,
+    DEFAULTS,
+    GOOD,
+    SECRET_SETTINGS,
+    VARIABLES,
+    load,
+    refusal,
+    toml_of,
+)
 
 
 class TestWhereValuesComeFrom:
     def test_these_are_all_settings(self) -> None:
         assert list(Settings.model_fields) == list(DEFAULTS)
-        assert {*GOOD, "kafka"} == set(DEFAULTS)
+        assert {*GOOD, *SECRET_SETTINGS, "kafka"} == set(DEFAULTS)
         assert {name for name, _ in BAD} == set(GOOD)
 
     def test_defaults(self) -> None:
@@ -215,7 +224,8 @@ class TestDefinitions:
         assert (kafka.env, kafka.flag, kafka.file_key) == ("KAFKA_*", "--kafka", "[kafka]")
         assert {known.name: known.env for known in settings} == VARIABLES
         for known in settings:
-            assert known.flag == "--" + known.name.replace("_", "-")
+            ending = "-file" if known.name in SECRET_SETTINGS else ""
+            assert known.flag == "--" + known.name.replace("_", "-") + ending
             assert known.file_key == known.name
 
     def test_everything_has_its_texts(self) -> None:
@@ -256,6 +266,7 @@ class TestDefinitions:
             "kms.errors",
             "kms.kafka_properties",
             "kms.settings",
+            "kms.settings_secrets",
             "kms.settings_sources",
             "kms.settings_values",
             "kms.times",

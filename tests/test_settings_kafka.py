@@ -27,7 +27,7 @@ from tests.settings_examples import (
 
 class TestKafkaProperties:
     @given(
-        st.dictionaries(st.sampled_from(PROPERTIES + SECRETS), st.text("ab =1", min_size=1)),
+        st.dictionaries(st.sampled_from(PROPERTIES), st.text("ab =1", min_size=1)),
         st.dictionaries(st.sampled_from(PROPERTIES + SECRETS), st.text("ab =1", min_size=1)),
         st.dictionaries(st.sampled_from(PROPERTIES + SECRETS), st.text("ab =1")),
     )

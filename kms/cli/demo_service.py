@@ -13,7 +13,7 @@ from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
 import kms
-from kms.kafka_properties import variable_of_property
+from kms.kafka_properties import is_secret, variable_of_property
 from kms.settings import Settings
 
 _PROGRAM = Path(kms.__file__).parent.parent / "kms.py"
@@ -98,7 +98,10 @@ def service_environment(
     properties = settings.kafka_properties()
     return {
         **os.environ,
+        **_stores(settings),
         **{variable_of_property(name): value for name, value in properties.items()},
+        # The same secret from a file as well would be refused.
+        **{f"{variable_of_property(name)}_FILE": "" for name in properties if is_secret(name)},
         # Empty is unset: the settings file is in ``settings`` already.
         "KMS_CONFIG": "",
         "KMS_INSTANCE_ID": "",
@@ -111,3 +114,14 @@ def service_environment(
         "PROMETHEUS_SCRAPING_ENDPOINT_PORT": "0",
         "KMS_LOG_LEVEL": "INFO",
     }
+
+
+def _stores(settings: Settings) -> dict[str, str]:
+    found = {}
+    for name in ("keystore", "truststore"):
+        location = getattr(settings, f"{name}_location")
+        secret = getattr(settings, f"{name}_password")
+        found[f"{name.upper()}_LOCATION"] = str(location or "")
+        found[f"{name.upper()}_PASSWORD"] = secret.get_secret_value() if secret else ""
+        found[f"{name.upper()}_PASSWORD_FILE"] = ""
+    return found

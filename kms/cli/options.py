@@ -42,7 +42,7 @@ def with_settings(
     ) -> Callable[..., Result]:
         @functools.wraps(function)
         def command(**arguments: Any) -> Result:
-            flags = {definition.name: arguments.pop(definition.name) for definition in shown}
+            flags = {name: arguments.pop(name) for name in map(_parameter, shown)}
             return function(load_settings(flags, required=required), **arguments)
 
         _set_parameters(command, function, [_option(definition) for definition in shown])
@@ -92,8 +92,13 @@ def _option(definition: Definition) -> inspect.Parameter:
     )
     value_type: Any = list[str] | None if definition.name == "kafka" else str | None
     return inspect.Parameter(
-        definition.name,
+        _parameter(definition),
         inspect.Parameter.KEYWORD_ONLY,
         default=None,
         annotation=Annotated[value_type, option],
     )
+
+
+def _parameter(definition: Definition) -> str:
+    """What the flag gives: the setting, or the path of a file with it."""
+    return definition.flag.removeprefix("--").replace("-", "_")
