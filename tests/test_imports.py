@@ -16,6 +16,7 @@ OWNERS = {
     "sqlite3": "kms.store",
     "prometheus_client": "kms.metrics",
     "fastavro": "kms.formats",
+    "cryptography": "kms.kafka.stores",
 }
 # "errors, settings, schedule know nobody"
 KNOW_NOBODY = {"kms.errors", "kms.schedule", "kms.settings", "kms.kafka_properties", "kms.times"}

@@ -11,6 +11,7 @@ from typing import Any
 import confluent_kafka as ck
 
 from kms.errors import SettingsError
+from kms.kafka.stores import store_properties
 from kms.kafka_properties import is_secret
 from kms.settings import Settings
 from kms.settings_sources import sentence_start
@@ -83,6 +84,7 @@ def common_config(settings: Settings) -> dict[str, Any]:
     """What every client needs to reach the cluster."""
     return {
         **settings.kafka_properties(),
+        **store_properties(settings),
         "bootstrap.servers": settings.kafka_brokers,
         "security.protocol": settings.security_protocol,
         "client.id": f"kms-{settings.kms_instance_id or socket.gethostname()}",
@@ -93,10 +95,22 @@ def common_config(settings: Settings) -> dict[str, Any]:
 
 
 def checked_properties(settings: Settings) -> None:
-    """Refuse, with a sentence, properties that librdkafka does not know or values it refuses."""
+    """Refuse, with a sentence, what librdkafka does not know, or can't use: keys, certificates."""
     properties = settings.kafka_properties()
+    config = {**properties, **store_properties(settings), "log_level": 0}
+    protocol = settings.security_protocol
+    if protocol.startswith("SASL") and not properties.keys() & {
+        "sasl.mechanism",
+        "sasl.mechanisms",
+    }:
+        # librdkafka's default is GSSAPI, which it can't do as it is delivered.
+        raise SettingsError(
+            f"{sentence_start(settings.source('security_protocol'))} is {protocol}, so "
+            "KAFKA_SASL_MECHANISM must say which: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or "
+            "OAUTHBEARER."
+        )
     try:
-        ck.Producer({**properties, "log_level": 0})
+        ck.Producer({**config, "security.protocol": protocol})
     except ck.KafkaException as error:
         reason = error.args[0].str()
         # Longest first: ssl.key.location also holds the name of a property ssl.key.
