@@ -1,0 +1,143 @@
+"""The cache of an instance: what a crash leaves behind of it, and what the oracle wants to know."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from kms.claims import Position
+from kms.due import Due
+from kms.schedule import Row
+from kms.store import Checkpoint, Folded
+from tests.model.steps import pause
+
+if TYPE_CHECKING:
+    from tests.model.instance import Instance
+
+
+@dataclass(frozen=True)
+class Cache:
+    """What the cache file holds, as of one commit; never changed.
+
+    ``read`` is for the oracle: the offsets that were folded, compaction had left so many.
+    """
+
+    checkpoints: Mapping[int, Checkpoint] = field(default_factory=dict)
+    rows: Mapping[int, Mapping[bytes, Row]] = field(default_factory=dict)
+    read: Mapping[int, frozenset[int]] = field(default_factory=dict)
+
+
+class Rows:
+    """Stands in for kms.store.PartitionRows."""
+
+    def __init__(self, store: Store, number: int) -> None:
+        self.number = number
+        self.changed: dict[bytes, Row | None] = {}
+        self._store = store
+
+    def get(self, schedule_id: bytes) -> Row | None:
+        if schedule_id in self.changed:
+            return self.changed[schedule_id]
+        return self._store.cache.rows[self.number].get(schedule_id)
+
+    def __setitem__(self, schedule_id: bytes, row: Row) -> None:
+        self.changed[schedule_id] = row
+
+    def __delitem__(self, schedule_id: bytes) -> None:
+        self.changed[schedule_id] = None
+
+
+class Store:
+    """Stands in for kms.store.Writer and Reader; ``cache`` is what a crash leaves behind.
+
+    A partition's number in the store is its number in the topic.
+    """
+
+    def __init__(self, owner: Instance, cache: Cache) -> None:
+        self.cache = self.before = cache
+        self._owner = owner
+
+    def checkpoint(self, _topic: str, partition: int) -> Checkpoint | None:
+        return self.cache.checkpoints.get(partition)
+
+    def restart(
+        self, topic: str, partition: int, topic_id: str, cluster_id: str, next_offset: int
+    ) -> Checkpoint:
+        now_ms = self._owner.world.clock.now_ms
+        known = Checkpoint(partition, topic, partition, topic_id, cluster_id, next_offset, now_ms)
+        self._write({partition: known}, {partition: {}}, {partition: frozenset()})
+        return known
+
+    def rows(self, number: int) -> Rows:
+        return Rows(self, number)
+
+    def commit(
+        self,
+        rows: Collection[Rows],
+        next_offsets: Mapping[int, int],
+        seen_ms: Mapping[int, int],
+    ) -> dict[int, Folded]:
+        found, changes = {}, {}
+        for part in rows:
+            if part.changed:
+                merged = {**self.cache.rows[part.number], **part.changed}
+                changes[part.number] = {i: row for i, row in merged.items() if row is not None}
+                found[part.number] = _folded(part.changed)
+            part.changed = {}
+        checkpoints = {
+            number: self.cache.checkpoints[number]._replace(
+                next_offset=offset, seen_ms=seen_ms[number]
+            )
+            for number, offset in next_offsets.items()
+        }
+        delivered = self._owner.reader.delivered
+        read = {
+            number: self.cache.read[number] | {it for it in delivered[number] if it < offset}
+            for number, offset in next_offsets.items()
+        }
+        self._write(checkpoints, changes, read)
+        self._owner.stored(next_offsets, found)
+        pause()
+        return found
+
+    def due(self, number: int, after: Position, until_ms: int, limit: int) -> list[Due]:
+        found = [it for it in self._dues(number) if it.due_ms <= until_ms and _position(it) > after]
+        pause()
+        return sorted(found, key=_position)[:limit]
+
+    def overtaken(self, number: int, _limit: int) -> list[Due]:
+        found = [due for due in self._dues(number) if due.republish]
+        pause()
+        return found
+
+    def close(self) -> None:
+        pass
+
+    def _dues(self, number: int) -> list[Due]:
+        rows = self.cache.rows[number].items()
+        return [
+            Due(number, i, row.offset, row.due_ms, row.value, row.headers, row.republish)
+            for i, row in rows
+        ]
+
+    def _write(
+        self,
+        checkpoints: Mapping[int, Checkpoint],
+        rows: Mapping[int, Mapping[bytes, Row]],
+        read: Mapping[int, frozenset[int]],
+    ) -> None:
+        self.before = cache = self.cache
+        self.cache = Cache(
+            {**cache.checkpoints, **checkpoints}, {**cache.rows, **rows}, {**cache.read, **read}
+        )
+
+
+def _folded(changed: Mapping[bytes, Row | None]) -> Folded:
+    rows = [row for row in changed.values() if row is not None]
+    earliest = min(((row.due_ms, row.offset) for row in rows), default=None)
+    return Folded({i: row and row.offset for i, row in changed.items()}, earliest)
+
+
+def _position(due: Due) -> Position:
+    return due.due_ms, due.offset
