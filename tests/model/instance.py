@@ -217,7 +217,8 @@ class Instance:
         return self._firings[id(due)]
 
     def delivered(self, due: Due, log: Log, offset: int) -> None:
-        what = "target message" if log is self.world.kafka.target else "record"
+        sort = "copy" if due.republish else "tombstone"
+        what = "target message" if log is self.world.kafka.target else sort
         self.says(f"writes the {what} of {shown(due)} to {log.name} at {offset}")
 
     # The service, and its three loops.

@@ -104,6 +104,7 @@ class Writer:
         self._until_done(self._flush)
         pause()
         self._until_done(lambda: self._kafka.end(self._owner.name, self._epoch, commit=True))
+        self._owner.says("commits its transaction")
         pause()
         self.running = False
 
