@@ -17,7 +17,7 @@ from kms.delivery import AtLeastOnce, Delivery, ExactlyOnce
 from kms.due import DueQueue
 from kms.errors import CacheDamagedError, ExitCode, KmsError
 from kms.formats import FORMATS
-from kms.kafka import Admin, Offsets, checked_properties
+from kms.kafka import Admin, Offsets, check_access, checked_properties
 from kms.metrics import MetricsServer
 from kms.producer import ScheduleProducer
 from kms.progress import Progress
@@ -55,6 +55,7 @@ class Service:
         workers: list[Worker] = [self.scheduler, self.producer, self.consumer]
         self._say_hello()
         with self._exits:
+            check_access(self._settings, stopping)
             try:
                 for worker in workers:
                     worker.start()

@@ -1,5 +1,6 @@
 """The only confluent_kafka: clients, admin look-ups, and the three kinds of Kafka's errors."""
 
+from kms.kafka.access import check_access
 from kms.kafka.admin import Admin, TopicInfo
 from kms.kafka.config import checked_properties, transactional_id
 from kms.kafka.offsets import Offsets
@@ -27,6 +28,7 @@ __all__ = [
     "TransactionalWriter",
     "Undelivered",
     "Writer",
+    "check_access",
     "checked_properties",
     "read_all",
     "transactional_id",

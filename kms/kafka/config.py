@@ -89,7 +89,7 @@ def common_config(settings: Settings) -> dict[str, Any]:
         "security.protocol": settings.security_protocol,
         "client.id": f"kms-{settings.kms_instance_id or socket.gethostname()}",
         "log.connection.close": False,
-        "error_cb": _Outages(),
+        "error_cb": Outages(),
         "logger": _librdkafka_log("debug" in settings.kafka),
     }
 
@@ -122,7 +122,7 @@ def checked_properties(settings: Settings) -> None:
         raise SettingsError(f"librdkafka refuses its properties: {reason}.") from error
 
 
-class _Outages:
+class Outages:
     """Says that Kafka is out of reach in one line, not in one for every attempt."""
 
     def __init__(self) -> None:

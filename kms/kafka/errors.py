@@ -84,6 +84,16 @@ _UNDELIVERABLE = {
 }
 
 
+# What nobody has allowed yet; docs/security.md has the commands.
+_ACLS = {
+    ck.KafkaError.GROUP_AUTHORIZATION_FAILED: "READ on the group",
+    ck.KafkaError.TOPIC_AUTHORIZATION_FAILED: (
+        "READ and WRITE on a schedule topic, WRITE on a target topic"
+    ),
+    ck.KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "WRITE on the transactional id",
+}
+
+
 @contextmanager
 def kafka_errors(doing: str) -> Iterator[None]:
     """Translate what confluent_kafka raises inside; ``doing`` begins the sentence."""
@@ -97,6 +107,8 @@ def translated(error: ck.KafkaError, doing: str) -> errors.KafkaError:
     """The kms error for one of Kafka's, by the design's three kinds (section 6)."""
     text = f"{doing} failed: {error.str()} ({error.name()})"
     code = error.code()
+    if code in _ACLS:
+        text += f"; the ACLs must allow {_ACLS[code]}, see docs/security.md"
     # A consumer's fatal errors come as _FATAL, with the cause in the text only.
     if code in _FENCED or (code == ck.KafkaError._FATAL and "fenced" in error.str()):
         return errors.FencedError(

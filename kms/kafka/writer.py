@@ -17,7 +17,7 @@ from kms.errors import (
     RetriableKafkaError,
 )
 from kms.kafka.bounded import BoundedCalls
-from kms.kafka.config import transactional_config, writer_config
+from kms.kafka.config import transactional_config, transactional_id, writer_config
 from kms.kafka.errors import kafka_errors, translated
 from kms.kafka.values import TopicPartition
 from kms.schedule import Header
@@ -137,13 +137,14 @@ class TransactionalWriter(_Producer):
     def __init__(self, settings: Settings) -> None:
         super().__init__(transactional_config(settings))
         self._calls = BoundedCalls("transactions")
+        self._id = transactional_id(settings)
         self._timeout_seconds = settings.kms_transaction_timeout_ms / 1000
         self._give_up: Callable[[], bool] = lambda: False
 
     def start(self, give_up: Callable[[], bool]) -> None:
         """Get the producer's id; ends at once what a former run left open."""
         self._give_up = give_up
-        self._until_done("Starting transactions", self._client.init_transactions)
+        self._until_done(f"Starting transactions as {self._id}", self._client.init_transactions)
 
     def begin(self) -> None:
         """Start a transaction."""

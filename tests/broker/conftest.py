@@ -9,12 +9,23 @@ import pytest
 
 from tests.broker.cluster import Cluster
 from tests.broker.instance import Instance
+from tests.broker.secured import SecuredKafka
 
 
 @pytest.fixture(scope="session")
 def cluster(kafka: str) -> Cluster:
     """The broker of the test run."""
     return Cluster(kafka)
+
+
+@pytest.fixture(scope="session")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
+    """A broker with authentication and ACLs, whatever broker the other tests have."""
+    kafka = SecuredKafka(tmp_path_factory.mktemp("secured"))
+    try:
+        yield kafka
+    finally:
+        kafka.broker.kill()
 
 
 @pytest.fixture

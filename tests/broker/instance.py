@@ -36,6 +36,7 @@ class Instance:
         **environment: str,
     ) -> None:
         self.cluster = cluster
+        self.topics = list(topics)
         self.group = group or f"group-{uuid.uuid4().hex[:8]}"
         self.cache = cache or folder / f"cache-{uuid.uuid4().hex[:8]}.sqlite"
         self._log_path = folder / f"log-{uuid.uuid4().hex[:8]}.txt"

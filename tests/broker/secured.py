@@ -9,10 +9,6 @@ from pathlib import Path
 from confluent_kafka.admin import (
     AclBinding,
     AclBindingFilter,
-    AclOperation,
-    AclPermissionType,
-    ResourcePatternType,
-    ResourceType,
     ScramCredentialInfo,
     ScramMechanism,
     UserScramCredentialUpsertion,
@@ -22,7 +18,12 @@ from local_kafka import LocalKafka
 from tests.broker.cluster import Cluster
 from tests.certificates import Authority
 
-LISTENERS = {"SASL": "SASL_PLAINTEXT", "SASLTLS": "SASL_SSL", "TLS": "SSL"}
+LISTENERS = {
+    "SASL": "SASL_PLAINTEXT",
+    "SASLTLS": "SASL_SSL",
+    "TLS": "SSL",
+    "REAUTH": "SASL_PLAINTEXT",  # asks again every few seconds (KIP-368)
+}
 PLAIN_USER, PLAIN_PASSWORD = "plain", "plain-hunter2-" + secrets.token_hex(4)
 
 
@@ -39,9 +40,9 @@ class SecuredKafka:
         self.broker.start()
         self.cluster = Cluster(self.broker.bootstrap)
 
-    def user(self, name: str, mechanism: str = "SCRAM-SHA-512") -> str:
-        """Make a SCRAM user; answers the password."""
-        password = f"hunter2-{secrets.token_hex(8)}"
+    def user(self, name: str, mechanism: str = "SCRAM-SHA-512", password: str | None = None) -> str:
+        """Make a SCRAM user, or give it another password; answers that."""
+        password = password or f"hunter2-{secrets.token_hex(8)}"
         info = ScramCredentialInfo(getattr(ScramMechanism, mechanism.replace("-", "_")), 4096)
         wanted = UserScramCredentialUpsertion(name, info, password.encode())
         for future in self.cluster.admin.alter_user_scram_credentials([wanted]).values():
@@ -75,32 +76,13 @@ class SecuredKafka:
         }
         if "TLS" in listener:
             found["TRUSTSTORE_LOCATION"] = str(self.authority.truststore())
-        if "SASL" in listener:
+        if "SASL" in LISTENERS[listener]:
             found |= {
                 "KAFKA_SASL_MECHANISM": "SCRAM-SHA-512",
                 "KAFKA_SASL_USERNAME": user,
                 "KAFKA_SASL_PASSWORD": password,
             }
         return found
-
-
-def acl(
-    user: str,
-    operation: str,
-    resource: ResourceType,
-    name: str,
-    pattern: ResourcePatternType = ResourcePatternType.LITERAL,
-) -> AclBinding:
-    """An ACL that allows a user one operation from anywhere."""
-    return AclBinding(
-        resource,
-        name,
-        pattern,
-        f"User:{user}",
-        "*",
-        AclOperation[operation],
-        AclPermissionType.ALLOW,
-    )
 
 
 def _properties(authority: Authority) -> dict[str, str]:
@@ -115,10 +97,11 @@ def _properties(authority: Authority) -> dict[str, str]:
         "ssl.keystore.certificate.chain": chain,
         "ssl.truststore.type": "PEM",
         "ssl.truststore.certificates": authority.pem,
+        "listener.name.reauth.connections.max.reauth.ms": "3000",
         "listener.name.tls.ssl.client.auth": "required",
         "ssl.principal.mapping.rules": "RULE:^.*CN=([^,]+).*$/$1/",
     }
-    for listener in ("sasl", "sasltls"):
+    for listener in ("sasl", "sasltls", "reauth"):
         found |= {
             f"listener.name.{listener}.plain.sasl.jaas.config": (
                 f'{module}.plain.PlainLoginModule required user_{PLAIN_USER}="{PLAIN_PASSWORD}";'
