@@ -42,7 +42,7 @@ class Service:
             metrics_reader = exits.enter_context(closing(Reader(file.path)))
             self._wire(settings, Writer(file), scheduler_reader)
             self.metrics = MetricsServer(
-                settings.prometheus_scraping_endpoint_port,
+                settings,
                 self.consumer.figures,
                 self.producer.figures,
                 metrics_reader,
@@ -75,12 +75,12 @@ class Service:
 
     def _say_hello(self) -> None:
         _log.info(
-            "kms runs: topics %s, group %s, cache %s, %s, metrics at http://localhost:%d/metrics.",
+            "kms runs: topics %s, group %s, cache %s, %s, metrics at %s.",
             ", ".join(self._settings.schedule_topics),
             self._settings.consumer_group_id,
             self._settings.kms_cache,
             self._settings.kms_delivery,
-            self.metrics.port,
+            self.metrics.url,
         )
 
     def _wire(self, settings: Settings, writer: Writer, reader: Reader) -> None:

@@ -14,6 +14,8 @@ NEED_A_BROKER = {"broker", "faults"}  # folders
 
 # A busy machine makes an example slow, not wrong.
 hypothesis.settings.register_profile("ci", deadline=None)
+# For scripts/fuzz. Not much more at once: it keeps in memory what it has tried.
+hypothesis.settings.register_profile("fuzz", deadline=None, max_examples=20_000, database=None)
 hypothesis.settings.load_profile("ci")
 
 

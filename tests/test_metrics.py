@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import socket
 import urllib.request
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from kms.errors import ExitCode, SettingsError
 from kms.figures import LATENESS_BUCKETS_SECONDS, ConsumerFigures, ProducerFigures
 from kms.metrics import FiguresCollector, MetricsServer
 from kms.schedule import Row
+from kms.settings import Settings
 from kms.store import CacheFile, Reader, Writer
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -110,11 +112,11 @@ def test_it_is_served_until_stopped_also_in_the_stricter_openmetrics_form(
     scraped: Scraped,
 ) -> None:
     fill(scraped)
-    server = MetricsServer(0, scraped.consumer, scraped.producer, scraped.reader)
+    settings = Settings(prometheus_scraping_endpoint_port=0)
+    server = MetricsServer(settings, scraped.consumer, scraped.producer, scraped.reader)
     try:
-        request = urllib.request.Request(
-            f"http://localhost:{server.port}/metrics", headers={"Accept": OPENMETRICS}
-        )
+        assert server.url == f"http://localhost:{server.port}/metrics"
+        request = urllib.request.Request(server.url, headers={"Accept": OPENMETRICS})
         with urllib.request.urlopen(request, timeout=20) as answer:
             text = bytes(answer.read()).decode()
     finally:
@@ -189,5 +191,31 @@ def test_a_taken_port_is_a_wrong_setting(scraped: Scraped) -> None:
     with socket.create_server(("0.0.0.0", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(SettingsError, match=rf"PROMETHEUS_SCRAPING_ENDPOINT_PORT {port}"):
-            MetricsServer(port, scraped.consumer, scraped.producer, scraped.reader)
+            MetricsServer(
+                Settings(prometheus_scraping_endpoint_port=port),
+                scraped.consumer,
+                scraped.producer,
+                scraped.reader,
+            )
     assert SettingsError.exit_code == ExitCode.USAGE
+
+
+@pytest.mark.parametrize("address", ["192.0.2.1", "no.such.host.invalid"])
+def test_an_address_of_somebody_else_is_a_wrong_setting(scraped: Scraped, address: str) -> None:
+    settings = Settings(prometheus_scraping_endpoint_port=0, kms_http_address=address)
+    with pytest.raises(SettingsError, match=f"KMS_HTTP_ADDRESS {address} can't be listened on"):
+        MetricsServer(settings, scraped.consumer, scraped.producer, scraped.reader)
+
+
+def test_compressed_for_those_who_ask(scraped: Scraped) -> None:
+    fill(scraped)
+    settings = Settings(prometheus_scraping_endpoint_port=0, kms_http_address="127.0.0.1")
+    server = MetricsServer(settings, scraped.consumer, scraped.producer, scraped.reader)
+    assert server.url == f"http://127.0.0.1:{server.port}/metrics"
+    try:
+        request = urllib.request.Request(server.url, headers={"Accept-Encoding": "gzip"})
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            assert answer.headers["Content-Encoding"] == "gzip"
+            assert b"kms_build_info" in gzip.decompress(answer.read())
+    finally:
+        server.stop()

@@ -112,6 +112,7 @@ def service_environment(
         "CONSUMER_GROUP_ID": group,
         "KMS_CACHE": str(cache),
         "PROMETHEUS_SCRAPING_ENDPOINT_PORT": "0",
+        "KMS_HTTP_ADDRESS": "",
         "KMS_LOG_LEVEL": "INFO",
     }
 

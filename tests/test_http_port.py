@@ -1,0 +1,303 @@
+"""The HTTP port: what it serves, and what it endures."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+
+import hypothesis
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kms import http_port
+from kms.errors import CacheError
+from kms.http_port import CONNECTIONS, REQUEST_BYTES, HttpPort, Page
+
+BODY = b"the figures\n"
+SECONDS = 10.0
+
+
+def page(request: Mapping[str, str]) -> Page:
+    if "X-Fail" in request:
+        raise CacheError("the disk is full")
+    return Page(BODY, {"Content-Type": "text/plain"})
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    server = HttpPort("127.0.0.1", 0, {"/metrics": page})
+    yield server.port
+    server.stop()
+
+
+def connected(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), SECONDS)
+
+
+def answered(port: int, request: bytes, *, half_close: bool = True) -> bytes:
+    """All that comes back; the connection has to end by itself."""
+    with connected(port) as connection:
+        received = b""
+        with contextlib.suppress(ConnectionError):  # closed with something unread
+            connection.sendall(request)
+            if half_close:
+                connection.shutdown(socket.SHUT_WR)
+            while part := connection.recv(65_536):
+                received += part
+        return received
+
+
+def get(port: int, path: str = "/metrics") -> bytes:
+    return answered(port, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode(), half_close=False)
+
+
+def status(answer: bytes) -> int:
+    version, code, _ = answer.split(b" ", 2)
+    assert version == b"HTTP/1.0"
+    return int(code)
+
+
+def is_served(port: int) -> bool:
+    answer = get(port)
+    return status(answer) == 200 and answer.endswith(b"\r\n\r\n" + BODY)
+
+
+class TestWhatIsServed:
+    def test_the_page(self, port: int) -> None:
+        head, _, body = get(port).partition(b"\r\n\r\n")
+        assert body == BODY
+        lines = head.decode().split("\r\n")
+        assert lines[0] == "HTTP/1.0 200 OK"
+        headers = dict(line.split(": ", 1) for line in lines[1:])
+        assert headers.pop("Date")
+        assert headers == {
+            "Server": "kms",
+            "Content-Type": "text/plain",
+            "Content-Length": str(len(BODY)),
+            "X-Content-Type-Options": "nosniff",
+            "Connection": "close",
+        }
+
+    def test_with_a_query(self, port: int) -> None:
+        assert get(port, "/metrics?name[]=x").endswith(BODY)
+
+    def test_head_is_the_same_without_the_body(self, port: int) -> None:
+        answer = answered(port, b"HEAD /metrics HTTP/1.1\r\n\r\n")
+        assert status(answer) == 200
+        assert f"Content-Length: {len(BODY)}\r\n".encode() in answer
+        assert answer.endswith(b"\r\n\r\n")
+
+    @pytest.mark.parametrize(
+        "path",
+        ["/", "/metrics/", "/Metrics", "/favicon.ico", "/../metrics", "//x", "//[", "*"],
+    )
+    def test_nothing_else(self, port: int, path: str) -> None:
+        answer = get(port, path)
+        assert status(answer) == 404
+        assert answer.endswith(b"\r\n\r\n404 Not Found\n")
+
+    @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "get", "X"])
+    def test_no_other_method(self, port: int, method: str) -> None:
+        answer = answered(port, f"{method} /metrics HTTP/1.1\r\n\r\n".encode())
+        assert status(answer) == 405
+        assert b"\r\nAllow: GET, HEAD\r\n" in answer
+
+    def test_a_failure_of_ours_is_told_without_its_reason(
+        self, port: int, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        answer = answered(port, b"GET /metrics HTTP/1.1\r\nX-Fail: 1\r\n\r\n")
+        assert status(answer) == 500
+        assert b"disk" not in answer
+        assert "the disk is full" in caplog.text
+        assert is_served(port)
+
+    def test_a_bug_ends_one_connection(self, caplog: pytest.LogCaptureFixture) -> None:
+        def bug(_: Mapping[str, str]) -> Page:
+            raise ZeroDivisionError
+
+        server = HttpPort("127.0.0.1", 0, {"/bug": bug, "/metrics": page})
+        try:
+            assert get(server.port, "/bug") == b""
+            assert "ZeroDivisionError" in caplog.text
+            assert is_served(server.port)
+        finally:
+            server.stop()
+
+    def test_the_address(self) -> None:
+        server = HttpPort("127.0.0.2", 0, {"/metrics": page})
+        try:
+            with pytest.raises(ConnectionRefusedError):
+                connected(server.port)
+            with socket.create_connection(("127.0.0.2", server.port), SECONDS):
+                pass
+        finally:
+            server.stop()
+
+    def test_ipv6(self) -> None:
+        try:
+            server = HttpPort("::1", 0, {"/metrics": page})
+        except OSError:
+            pytest.skip("no IPv6 on this machine")
+        try:
+            with socket.create_connection(("::1", server.port), SECONDS):
+                pass
+        finally:
+            server.stop()
+
+    def test_stop_hangs_up(self) -> None:
+        server = HttpPort("127.0.0.1", 0, {"/metrics": page})
+        with connected(server.port) as connection:
+            connection.sendall(b"GET /met")
+            time.sleep(0)
+            assert is_served(server.port)  # so it has been accepted
+            server.stop()
+            assert connection.recv(1) == b""
+        with pytest.raises(ConnectionRefusedError):
+            connected(server.port)
+
+
+class TestWhatIsTooMuch:
+    @pytest.mark.parametrize(
+        ("request_", "code"),
+        [
+            (b"GET /" + b"a" * REQUEST_BYTES, 414),
+            (b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1\r\n\r\n", 414),
+            (b"GET /metrics HTTP/1.1\r\nX: " + b"a" * 1_000_000 + b"\r\n\r\n", 431),
+            (b"GET /metrics HTTP/1.1\r\n" + b"X: 1\r\n" * 90 + b"Y: " + b"a" * 17_000, 431),
+            (b"GET /metrics HTTP/1.1\r\n" + b"X: 1\r\n" * 200_000, 431),
+        ],
+    )
+    def test_an_oversized_request(self, port: int, request_: bytes, code: int) -> None:
+        answer = answered(port, request_)
+        assert answer == b"" or status(answer) == code  # lost where more is sent than was drained
+        assert is_served(port)
+
+    def test_its_answer_arrives_if_it_is_not_too_absurd(self, port: int) -> None:
+        assert status(answered(port, b"GET /" + b"a" * 2 * REQUEST_BYTES)) == 414
+
+    def test_an_endless_request(self, port: int) -> None:
+        sent = 0
+        with connected(port) as connection, contextlib.suppress(ConnectionError):  # hung up on
+            connection.sendall(b"GET /metrics HTTP/1.1\r\nX: ")
+            while sent < 1_000_000_000:
+                connection.sendall(b"a" * 65_536)
+                sent += 65_536
+        assert sent < 20_000_000
+        assert is_served(port)
+
+    def test_half_open_connections_keep_nobody_out(self, port: int) -> None:
+        with contextlib.ExitStack() as exits:
+            many = [exits.enter_context(connected(port)) for _ in range(5 * CONNECTIONS)]
+            for connection in many[::2]:
+                with contextlib.suppress(ConnectionError):
+                    connection.sendall(b"GET /metrics HTTP/1.1\r\nX:")
+            for _ in range(20):
+                assert is_served(port)
+            threads = [it for it in threading.enumerate() if "process_request" in it.name]
+            assert len(threads) <= CONNECTIONS + 5
+            hung_up = 0
+            for connection in many[: 2 * CONNECTIONS]:
+                with contextlib.suppress(ConnectionError):
+                    assert connection.recv(1) == b""
+                hung_up += 1
+            assert hung_up == 2 * CONNECTIONS
+        assert is_served(port)
+
+    @pytest.mark.parametrize("dripping", [True, False])
+    def test_a_slow_request_is_given_up(
+        self, monkeypatch: pytest.MonkeyPatch, dripping: bool
+    ) -> None:
+        """Also one that sends something now and then, which a timeout on reads would not notice."""
+        monkeypatch.setattr(http_port, "REQUEST_SECONDS", 0.6)
+        server = HttpPort("127.0.0.1", 0, {"/metrics": page})
+        try:
+            with connected(server.port) as connection:
+                connection.settimeout(0.05)
+                started = time.monotonic()
+                ended = False
+                while not ended and time.monotonic() - started < SECONDS:
+                    try:
+                        if dripping:
+                            connection.sendall(b"a")
+                        ended = connection.recv(1) == b""
+                    except TimeoutError:
+                        continue
+                    except ConnectionError:
+                        ended = True
+                assert ended
+                assert 0.5 < time.monotonic() - started < 5.0
+        finally:
+            server.stop()
+
+    def test_who_does_not_take_the_answer_is_given_up(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(http_port, "REQUEST_SECONDS", 0.6)
+        ended = threading.Event()
+        large = Page(b"x" * 50_000_000, {})
+        server = HttpPort("127.0.0.1", 0, {"/metrics": lambda _: large})
+        try:
+            with connected(server.port) as connection:
+                connection.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+                deadline = time.monotonic() + SECONDS
+                while time.monotonic() < deadline and not ended.is_set():
+                    names = [it.name for it in threading.enumerate()]
+                    if not any("process_request" in name for name in names):
+                        ended.set()
+                    time.sleep(0.02)
+                assert ended.is_set()
+        finally:
+            server.stop()
+
+
+WORDS = st.sampled_from(
+    [
+        *(b"GET", b"HEAD", b"POST", b"/metrics", b"/", b"HTTP/1.1", b"HTTP/1.0", b"HTTP/0.9"),
+        *(
+            b"HTTP/2.0",
+            b"HTTP/9999999999.1",
+            b"PRI * HTTP/2.0",
+            b"http://[",
+            b"%00",
+            b"\0",
+            b"\xff",
+        ),
+        *(b" ", b"\r\n", b"\n", b"\r", b":", b"\t", b"Host: x", b"Content-Length: -1"),
+        *(b"Content-Length: 99999", b"Transfer-Encoding: chunked", b"Expect: 100-continue"),
+        *(
+            b"Accept: application/openmetrics-text",
+            b"Accept-Encoding: gzip",
+            b"Connection: keep-alive",
+        ),
+        *(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"a" * 9_000, b"X: 1\r\n" * 101),
+    ]
+)
+REQUESTS = st.one_of(
+    st.binary(max_size=200),
+    st.lists(st.one_of(WORDS, st.binary(max_size=8)), max_size=12).map(b"".join),
+    st.lists(st.one_of(WORDS, st.binary(max_size=8)), max_size=8).map(
+        lambda parts: b"GET /metrics HTTP/1.1\r\n" + b"".join(parts)
+    ),
+    st.tuples(WORDS, WORDS, WORDS).map(lambda parts: b" ".join(parts) + b"\r\n\r\n"),
+)
+
+
+@hypothesis.settings(max_examples=max(300, hypothesis.settings().max_examples))
+@given(REQUESTS)
+def test_whatever_is_sent_is_answered_in_its_own_way(port: int, request_: bytes) -> None:
+    """With a status of ours, or with an end; afterwards it serves as before."""
+    answer = answered(port, request_)
+    if answer:
+        assert status(answer) in (200, 400, 404, 405, 414, 431, 505)
+        head, found, body = answer.partition(b"\r\n\r\n")
+        assert found
+        assert b"Server: kms\r\n" in head
+        (length,) = [line for line in head.split(b"\r\n") if line.startswith(b"Content-Length: ")]
+        assert len(body) in (int(length.split()[1]), 0)
+    assert is_served(port)
+    threads = [it for it in threading.enumerate() if "process_request" in it.name]
+    assert len(threads) < CONNECTIONS
