@@ -173,6 +173,19 @@ class Claims:
             self._end()
         self.changed()
 
+    def release(self, batch: Iterable[Due]) -> None:
+        """The store says from now on when these are to be taken again.
+
+        A search that runs may have read them as they were before: it must not take them.
+        """
+        with self._condition:
+            for due in batch:
+                if self._holds(due):
+                    partition = self._partitions[due.number]
+                    del partition.claimed[due.id]
+                    if partition.since is not None:
+                        partition.since[due.id] = None
+
     def _holds(self, due: Due) -> bool:
         partition = self._partitions.get(due.number)
         return partition is not None and partition.claimed.get(due.id) is due

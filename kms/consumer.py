@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping
 from kms.assignment import Assignment
 from kms.checkpoints import Checkpoints
 from kms.claims import Claims
-from kms.errors import FormatError
+from kms.failures import Failures
 from kms.figures import ConsumerFigures
 from kms.formats import Format
 from kms.kafka import Admin, Offsets, Polled, Received, TopicPartition, TopicReader
 from kms.lookups import Lookups
 from kms.partition import FoldingPartition
-from kms.schedule import Change, Record, fold
+from kms.schedule import Change, Record, fold, stand_in_id
 from kms.settings import Settings
 from kms.store import Writer
 from kms.worker import Worker
@@ -43,6 +43,7 @@ class ScheduleConsumer(Worker):
         writer: Writer,
         claims: Claims,
         assignment: Assignment,
+        failures: Failures,
         form: Format,
     ) -> None:
         super().__init__("consumer")
@@ -51,6 +52,7 @@ class ScheduleConsumer(Worker):
         self._writer = writer
         self._claims = claims
         self._assignment = assignment
+        self._failures = failures
         self._due_of = form.due_of
         self._checkpoints = Checkpoints(admin, offsets, writer, self.stopping)
         self._lookups = Lookups(offsets, self.stopping)
@@ -106,43 +108,39 @@ class ScheduleConsumer(Worker):
             self._start_over(where, "its offset is not in the log any more")
         if self._commit_is_due(polled):
             self._commit()
+        self._note_failures()
         self._lookups.turn(self._owned.values())
         self._open_folded()
         self._count()
 
     def _fold(self, part: FoldingPartition, records: Iterable[Received]) -> None:
-        count = cancelled = 0
+        count = cancelled = unreadable = 0
         for record in records:
             if record.offset < part.next_offset:
                 continue  # delivered again; the fold has it
             count += 1
             part.next_offset = record.offset + 1
             if record.id is None:
-                self._reject(part, record, "null-id", "it has no key, so it has no schedule id")
-                continue
-            try:
-                change = fold(part.rows, Record._make(record), part.topic_id, self._due_of)
-            except FormatError as error:
-                self._reject(part, record, "undecodable", str(error))
-                continue
+                self._count_null_id(part, record)
+                record = record._replace(id=stand_in_id(record.offset))
+            change = fold(part.rows, Record._make(record), part.topic_id, self._due_of)
             cancelled += change is Change.CANCELLED
+            unreadable += change is Change.UNREADABLE
         self._uncommitted += count
         topic = part.where.topic
         self.figures.received[topic] += count
         self.figures.cancelled[topic] += cancelled
+        if unreadable:
+            self.figures.rejected[topic, "undecodable"] += unreadable
 
-    def _reject(
-        self, part: FoldingPartition, record: Received, reason: str, explanation: str
-    ) -> None:
-        self.figures.rejected[part.where.topic, reason] += 1
-        _log.error(
-            "Rejected the record at %s offset %d, schedule id %r: %s. It will not fire; "
-            "write it again under the same id to mend it.",
-            part.where,
-            record.offset,
-            record.id,
-            explanation,
-        )
+    def _count_null_id(self, part: FoldingPartition, record: Received) -> None:
+        self.figures.rejected[part.where.topic, "null-id"] += 1
+        if record.value is None:
+            _log.error(
+                "The record at %s offset %d has neither key nor value: it cancels nothing.",
+                part.where,
+                record.offset,
+            )
 
     def _commit_is_due(self, polled: Polled) -> bool:
         # While more is waiting, larger transactions; else at once, for it may be due now.
@@ -170,6 +168,14 @@ class ScheduleConsumer(Worker):
                 self._claims.stored(number, change.earliest)
         for part in parts:
             part.committed()  # last: Assignment.snapshot promises claims that are not older
+
+    def _note_failures(self) -> None:
+        found = self._failures.take()
+        if found:
+            self._writer.note(found)
+            self._claims.release(failure.due for failure in found)
+        if self._writer.was_changed() or found:
+            self._claims.changed()  # another attempt may be due sooner than the scheduler knows
 
     def _open_folded(self) -> None:
         now_ms = time.time_ns() // 1_000_000

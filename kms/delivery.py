@@ -16,24 +16,39 @@ from kms.errors import (
     UndeliverableError,
 )
 from kms.kafka import PlainWriter, StretchReader, TransactionalWriter, Writer
-from kms.schedule import Schedule, fired_headers
+from kms.schedule import Header, Schedule, fired_headers, stand_in_id
 from kms.settings import Settings
 
 _FLUSH_SECONDS = 1.0
 
 
+class Letter(NamedTuple):
+    """What is sent instead of a schedule's message when it is given up: its record, and why."""
+
+    topic: str
+    headers: list[Header]
+
+
 class Job(NamedTuple):
-    """A claimed schedule, decoded: what to send, and whose it is."""
+    """A claimed schedule, decoded: what to send, and whose it is.
+
+    With a ``letter`` that is sent in its stead; the tombstone follows all the same.
+    """
 
     due: Due
     schedule: Schedule
+    letter: Letter | None = None
 
 
 class Refused(NamedTuple):
-    """A job that Kafka refused for its own sake."""
+    """A job that Kafka refused for its own sake.
+
+    Not ``surely`` if it was sent together with others: the broker refuses a batch as a whole.
+    """
 
     job: Job
-    error: KafkaError
+    error: UndeliverableError
+    surely: bool = True
 
 
 class Delivery(Protocol):
@@ -45,10 +60,13 @@ class Delivery(Protocol):
     def exists(self, topic: str) -> bool:
         """Whether a target topic is there; raises RetriableKafkaError if nobody answers."""
 
-    def send(self, jobs: Sequence[Job], before: Snapshot) -> list[Refused]:
+    def send(
+        self, jobs: Sequence[Job], before: Snapshot, *, one_by_one: bool = False
+    ) -> list[Refused]:
         """Fire all but those returned. Raises AbortTransactionError if nothing was fired.
 
         ``before`` is the assignment as it was before the jobs' claims were looked at.
+        ``one_by_one`` waits for each acknowledgement, so that who is refused is to blame.
         """
 
     def refused(self) -> list[Refused]:
@@ -64,6 +82,7 @@ class ExactlyOnce:
         self._give_up: Callable[[], bool] = lambda: False
         self._writer = TransactionalWriter(settings)
         self._stretches: StretchReader | None = None  # rarely needed
+        self._surely = False
 
     def start(self, give_up: Callable[[], bool]) -> None:
         self._give_up = give_up
@@ -77,17 +96,27 @@ class ExactlyOnce:
 
     def refused(self) -> list[Refused]:
         # The others were undone with the transaction and are not to blame.
-        found = _undelivered(self._writer)
-        return [each for each in found if isinstance(each.error, UndeliverableError)]
+        return [
+            Refused(job, error, self._surely)
+            for job, error in _undelivered(self._writer)
+            if isinstance(error, UndeliverableError)
+        ]
 
-    def send(self, jobs: Sequence[Job], before: Snapshot) -> list[Refused]:
+    def send(
+        self, jobs: Sequence[Job], before: Snapshot, *, one_by_one: bool = False
+    ) -> list[Refused]:
         """A partition that went away since ``before`` has moved the group on.
 
         So the coordinator refuses the offsets sent with the metadata of then; newer would hide it.
         """
+        self._surely = one_by_one
         self._writer.begin()
         try:
-            refused = [found for job in jobs if (found := self._produce(job)) is not None]
+            refused = []
+            for job in jobs:
+                refused += self._produce(job)
+                if one_by_one:
+                    self._writer.flush()
             numbers = {job.due.number for job in jobs}
             offsets = self._assignment.offsets(numbers)
             if before.group_metadata is None or len(offsets) < len(numbers):
@@ -142,16 +171,16 @@ class ExactlyOnce:
                 if self._give_up():
                     raise
 
-    def _produce(self, job: Job) -> Refused | None:
+    def _produce(self, job: Job) -> list[Refused]:
         try:
             if job.due.republish:
                 _produce_again(self._writer, self._assignment, job)
-                return None
-            _produce_target(self._writer, job)
+                return []
+            _produce_message(self._writer, job)
         except UndeliverableError as error:
-            return Refused(job, error)
+            return [Refused(job, error)]
         _produce_tombstone(self._writer, self._assignment, job)
-        return None
+        return []
 
 
 class AtLeastOnce:
@@ -165,6 +194,7 @@ class AtLeastOnce:
         self._assignment = assignment
         self._writer = PlainWriter(settings)
         self._give_up: Callable[[], bool] = lambda: False
+        self._surely = False
 
     def start(self, give_up: Callable[[], bool]) -> None:
         self._give_up = give_up
@@ -174,18 +204,34 @@ class AtLeastOnce:
 
     def refused(self) -> list[Refused]:
         # Whatever the reason, timed out included: what was not acknowledged was not fired.
-        return _undelivered(self._writer)
+        return [
+            Refused(
+                job,
+                error if isinstance(error, UndeliverableError) else UndeliverableError(str(error)),
+                self._surely,
+            )
+            for job, error in _undelivered(self._writer)
+        ]
 
-    def send(self, jobs: Sequence[Job], before: Snapshot) -> list[Refused]:  # noqa: ARG002
+    def send(
+        self,
+        jobs: Sequence[Job],
+        before: Snapshot,  # noqa: ARG002
+        *,
+        one_by_one: bool = False,
+    ) -> list[Refused]:
+        self._surely = one_by_one
         refused = []
         for job in jobs:
             try:
                 if job.due.republish:
                     _produce_again(self._writer, self._assignment, job)
                 else:
-                    _produce_target(self._writer, job)
+                    _produce_message(self._writer, job)
             except UndeliverableError as error:
                 refused.append(Refused(job, error))
+            if one_by_one:
+                refused += self._acknowledged()
         refused += self._acknowledged()
         unsent = {id(found.job) for found in refused}
         fired = [job for job in jobs if id(job) not in unsent and not job.due.republish]
@@ -200,12 +246,17 @@ class AtLeastOnce:
         return self.refused()
 
 
-def _produce_target(writer: Writer, job: Job) -> None:
-    schedule = job.schedule
+def _produce_message(writer: Writer, job: Job) -> None:
+    schedule, due = job.schedule, job.due
+    if job.letter is not None:
+        key = None if due.id == stand_in_id(due.offset) else due.id
+        return writer.produce(job.letter.topic, key, due.value, job.letter.headers, tag=job)
     if any("\0" in name for name, _ in schedule.headers):
         # confluent_kafka would cut the name there, and it would not arrive byte for byte.
-        raise UndeliverableError("a header's name holds a NUL byte")
-    writer.produce(schedule.topic, schedule.key, schedule.value, schedule.headers, tag=job)
+        raise UndeliverableError(
+            "a header's name holds a NUL byte", "illegal-header", permanent=True
+        )
+    return writer.produce(schedule.topic, schedule.key, schedule.value, schedule.headers, tag=job)
 
 
 def _produce_tombstone(writer: Writer, assignment: Assignment, job: Job) -> None:
@@ -230,7 +281,5 @@ def _owned(assignment: Assignment, due: Due) -> OwnedPartition:
     return owned
 
 
-def _undelivered(writer: Writer) -> list[Refused]:
-    return [
-        Refused(found.tag, found.error) for found in writer.refused() if isinstance(found.tag, Job)
-    ]
+def _undelivered(writer: Writer) -> list[tuple[Job, KafkaError]]:
+    return [(found.tag, found.error) for found in writer.refused() if isinstance(found.tag, Job)]

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from queue import Empty, SimpleQueue
+from typing import NamedTuple
 
 from kms.schedule import Header
 
 QUEUE_ROOM = 10_000  # handed over and not yet in a transaction; more would only use memory
 
 
+class Tried(NamedTuple):
+    """What is known of a schedule's failed attempts: how many, since when, and the last reason."""
+
+    attempts: int
+    since_ms: int
+    reason: str
+
+
 class Due:
     """A schedule that was handed out: to be fired, or (``republish``) written once more.
 
-    Its identity is the claim: another object for the same row is another claim.
+    ``tried`` is None before the first failed attempt. Its identity is the claim: another object
+    for the same row is another claim.
     """
 
-    __slots__ = ("due_ms", "headers", "id", "number", "offset", "republish", "value")
+    __slots__ = ("due_ms", "headers", "id", "number", "offset", "republish", "tried", "value")
 
     def __init__(
         self,
@@ -26,6 +36,7 @@ class Due:
         value: bytes,
         headers: tuple[Header, ...] = (),
         republish: bool = False,
+        tried: Tried | None = None,
     ) -> None:
         self.number = number
         self.id = id
@@ -34,6 +45,7 @@ class Due:
         self.value = value
         self.headers = headers
         self.republish = republish
+        self.tried = tried
 
 
 class DueQueue:

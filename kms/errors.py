@@ -77,4 +77,13 @@ class FencedError(KafkaError):
 
 
 class UndeliverableError(KafkaError):
-    """Kafka refuses this one message; the others of its batch are not to blame."""
+    """This one schedule can't be fired; the others of its batch are not to blame.
+
+    ``reason`` is one of a few words, for metrics and dead letters; ``permanent`` says that trying
+    again heals nothing.
+    """
+
+    def __init__(self, text: str, reason: str = "refused", *, permanent: bool = False) -> None:
+        super().__init__(text)
+        self.reason = reason
+        self.permanent = permanent

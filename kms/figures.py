@@ -53,6 +53,7 @@ class ProducerFigures:
     fired: Counter[str] = field(default_factory=Counter)  # by target topic
     republished: int = 0
     failed: Counter[tuple[str, str]] = field(default_factory=Counter)  # by target and reason
+    buried: Counter[str] = field(default_factory=Counter)  # dead letters, by target topic
     aborted: int = 0
     lateness_counts: list[int] = field(
         default_factory=lambda: [0] * (len(LATENESS_BUCKETS_SECONDS) + 1)

@@ -125,7 +125,7 @@ class FiguresCollector(Collector):
             ),
             (
                 "kms_firing_failures",
-                "Attempts to fire that the target topic refused; the schedule stays pending.",
+                "Attempts to fire that failed, the last one before a dead letter included.",
                 ["topic", "reason"],
                 dict(producer.failed),
             ),
@@ -144,6 +144,11 @@ class FiguresCollector(Collector):
         yield pending
         caught_up = consumer.assigned > 0 and consumer.caught_up == consumer.assigned
         for name, text, value in (
+            (
+                "kms_schedules_failed",
+                "Pending schedules that could not be fired and wait for another attempt.",
+                self._pending.failed(),
+            ),
             ("kms_assigned_partitions", "Partitions assigned to this instance.", consumer.assigned),
             ("kms_firing_partitions", "Assigned partitions that may fire.", consumer.caught_up),
             ("kms_caught_up", "1 if every assigned partition is folded to its end.", caught_up),
@@ -162,6 +167,12 @@ class FiguresCollector(Collector):
             "Updates written again because they were overtaken by their older version's firing.",
             [],
             {(): producer.republished},
+        )
+        yield _counter(
+            "kms_dead_letters",
+            "Schedules given up: sent to the dead-letter topic.",
+            ["topic"],
+            _labelled(producer.buried),
         )
         count = CounterMetricFamily("kms_errors", "Errors survived.", labels=["thread"])
         last = GaugeMetricFamily(
@@ -196,14 +207,22 @@ class _Pending:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._counts: dict[tuple[str, int], int] = {}
+        self._failed = 0
         self._asked_at = float("-inf")
 
     def counts(self) -> dict[tuple[str, int], int]:
+        self._look()
+        return self._counts
+
+    def failed(self) -> int:
+        self._look()
+        return self._failed
+
+    def _look(self) -> None:
         now = time.monotonic()
         if now - self._asked_at > _PENDING_AGE_SECONDS:
-            self._counts = self._reader.counts()
+            self._counts, self._failed = self._reader.counts(), self._reader.failed_count()
             self._asked_at = now
-        return self._counts
 
 
 def _counter(

@@ -16,6 +16,7 @@ EXPIRED_HEADER = "schedule:expired"
 FIRED_OFFSET_HEADER = "kms-fired-offset"
 FIRED_TOPIC_HEADER = "kms-fired-topic"
 
+_AT_ONCE_MS = 0
 _MOST_DIGITS = 19  # of an offset; int() refuses thousands of them
 
 Header = tuple[str, bytes | None]
@@ -69,6 +70,7 @@ class Change(Enum):
     """What folding one record did."""
 
     SCHEDULED = "scheduled"  # new, or an update of what was pending
+    UNREADABLE = "unreadable"  # no schedule; due at once, to be found out where all failures are
     CANCELLED = "cancelled"  # a plain null took a pending schedule away
     FIRED = "fired"  # the tombstone of a firing took it away
     OVERTAKEN = "overtaken"  # fired, but a newer version is pending and must be re-published
@@ -86,19 +88,22 @@ def fold(rows: Rows, record: Record, topic_id: str, due_of: Callable[[bytes], in
     """Apply one record to the rows of its partition; the records come in order of offset.
 
     ``topic_id`` is the id of the topic the record was read from, ``due_of`` takes the due time
-    (epoch ms) out of a value. Raises FormatError for a value that is no schedule; whatever was
-    pending under its id is gone then, for the newest record under an id is its truth.
+    (epoch ms) out of a value, or raises FormatError. What it refuses is kept as due at once: the
+    newest record under an id is its truth, and firing ends it like any that can't be fired.
     """
     if record.value is None:
         return _fold_tombstone(rows, record, topic_id)
     try:
-        due_ms = due_of(record.value)
+        due_ms, change = due_of(record.value), Change.SCHEDULED
     except FormatError:
-        if rows.get(record.id) is not None:
-            del rows[record.id]
-        raise
+        due_ms, change = _AT_ONCE_MS, Change.UNREADABLE
     rows[record.id] = Row(record.offset, due_ms, record.value, tuple(record.headers))
-    return Change.SCHEDULED
+    return change
+
+
+def stand_in_id(offset: int) -> bytes:
+    """The id of a record without a key, so that it has one to be found and ended under."""
+    return b"kms-no-id-%d" % offset
 
 
 def fired_headers(offset: int, topic_id: str) -> list[Header]:

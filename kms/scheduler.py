@@ -9,6 +9,7 @@ come out in batches as light jobs, and the executor only hands them over (design
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,6 +19,7 @@ from apscheduler.jobstores.base import BaseJobStore, JobLookupError
 from apscheduler.schedulers.blocking import BlockingScheduler
 from apscheduler.triggers.base import BaseTrigger
 
+from kms import times
 from kms.claims import Claims
 from kms.due import Due, DueQueue
 from kms.store import Filter, Reader
@@ -27,6 +29,10 @@ BATCH = 5_000  # rows looked at in one go, a partition
 _LONGEST_WAIT = timedelta(minutes=1)  # clocks jump
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _PAUSE_SECONDS = 0.002
+# Schedules that failed before are looked at this often, and this many of a partition at a time:
+# however many there are, they take little from the others.
+_AGAIN_SECONDS = 0.1
+_AGAIN_BATCH = 500
 
 
 class DueScheduler(Worker):
@@ -71,6 +77,7 @@ class CacheJobStore(BaseJobStore):
         self._claims = claims
         self._queue = queue
         self._worker = worker
+        self._again_at = float("-inf")
 
     def get_due_jobs(self, now: datetime) -> list[Job]:
         """Claim what is due, in order of due time; waits while the queue is full."""
@@ -119,6 +126,9 @@ class CacheJobStore(BaseJobStore):
 
     def _claim_due(self, now_ms: int) -> list[Job]:
         taken: list[Due] = []
+        again = time.monotonic() >= self._again_at
+        if again:
+            self._again_at = time.monotonic() + _AGAIN_SECONDS
         for number in self._claims.open_numbers():
             start = self._claims.start_of_search(number)
             if start is None:
@@ -126,18 +136,25 @@ class CacheJobStore(BaseJobStore):
             overtaken = self._reader.overtaken(number, BATCH)
             found = self._reader.due(number, start, now_ms, BATCH)
             end = (found[-1].due_ms, found[-1].offset) if found else start
+            if again:
+                found += self._reader.again(number, now_ms, _AGAIN_BATCH)
             taken += self._claims.take(number, overtaken + found, end)
         taken.sort(key=lambda due: due.due_ms)  # stable: a partition's own order stays
         return [ScheduleJob(self._scheduler, _text(due.id), due.due_ms, due) for due in taken]
 
     def _next_due_ms(self) -> int | None:
-        soonest = None
+        found = []
+        next_again_ms = self._reader.next_again_ms()
+        # What was just taken is still written as due again: no sooner than the next look.
+        earliest_ms = times.now_ms() + int(_AGAIN_SECONDS * 1000)
         for number in self._claims.open_numbers():
             start = self._claims.next_search(number)
             due_ms = None if start is None else self._reader.next_due_ms(number, start)
-            if due_ms is not None and (soonest is None or due_ms < soonest):
-                soonest = due_ms
-        return soonest
+            if due_ms is not None:
+                found.append(due_ms)
+            if number in next_again_ms:
+                found.append(max(next_again_ms[number], earliest_ms))
+        return min(found, default=None)
 
 
 class ScheduleJob(Job):

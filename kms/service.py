@@ -16,6 +16,7 @@ from kms.consumer import ScheduleConsumer
 from kms.delivery import AtLeastOnce, Delivery, ExactlyOnce
 from kms.due import DueQueue
 from kms.errors import CacheDamagedError, ExitCode, KmsError
+from kms.failures import Failures
 from kms.formats import FORMATS
 from kms.kafka import Admin, Offsets, check_access, checked_properties
 from kms.metrics import MetricsServer
@@ -94,9 +95,19 @@ class Service:
             delivery = ExactlyOnce(settings, assignment)
         else:
             delivery = AtLeastOnce(settings, assignment)
-        self.producer = ScheduleProducer(delivery, queue, claims, assignment, form)
+        failures = Failures()
+        self.producer = ScheduleProducer(
+            settings, delivery, queue, claims, assignment, failures, form
+        )
         self.consumer = ScheduleConsumer(
-            settings, Admin(settings), Offsets(settings), writer, claims, assignment, form
+            settings,
+            Admin(settings),
+            Offsets(settings),
+            writer,
+            claims,
+            assignment,
+            failures,
+            form,
         )
 
 

@@ -121,7 +121,6 @@ class Settings(BaseSettings):
         le=900_000,
         description="How long a dead instance's transaction stays open, in ms.",
     )
-    # librdkafka refuses a session.timeout.ms above its max.poll.interval.ms, 300000.
     kms_session_timeout_ms: int = Field(
         default=10_000,
         ge=1_000,

@@ -94,9 +94,10 @@ RECOMMENDATIONS = (
     ),
     Recommendation(
         "min.compaction.lag.ms",
-        "600000",
-        "An update that came while its older version was being fired is erased by compaction, "
-        "unless it is written again before: at once, or when the next instance has taken over.",
+        "3600000",
+        "As long as delete.retention.ms: what came under an id while its older version was being "
+        "fired lies before that firing's tombstone, and compaction would erase it before an "
+        "instance that takes over has seen it.",
         Severity.WARNING,
         _at_least,
     ),

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
+from kms import times
 from kms.assignment import Assignment, OwnedPartition, Snapshot
 from kms.claims import Claims
 from kms.delivery import Job, Refused
-from kms.due import Due, DueQueue
+from kms.due import Due, DueQueue, Tried
+from kms.errors import UndeliverableError
+from kms.failures import Failure, Failures
 from kms.formats import FORMATS
 from kms.kafka import TopicPartition
 from kms.producer import ScheduleProducer
 from kms.schedule import Schedule
+from kms.settings import Settings
+from kms.times import Duration
 from tests.scheduler_instance import DEADLINE_SECONDS
 
 AVRO = FORMATS["avro"]
@@ -29,7 +35,9 @@ class FakeDelivery:
         self.before_send: Callable[[], None] = lambda: None
         self.send_errors: list[Exception] = []
         self.exists_errors: list[Exception] = []
-        self.refusals: dict[bytes, Exception] = {}  # by schedule id
+        self.one_by_one: list[list[bytes]] = []  # the ids so sent, by call
+        self.together = False  # refusals come for a batch as a whole
+        self.refusals: dict[bytes, UndeliverableError] = {}  # by schedule id
         self.caused_abort: list[Refused] = []
         self.started = threading.Event()
 
@@ -41,10 +49,15 @@ class FakeDelivery:
         self.asked.append(topic)
         if self.exists_errors:
             raise self.exists_errors.pop(0)
+        if "/" in topic:
+            raise UndeliverableError("no name of a topic", "illegal-topic", permanent=True)
         return topic in self.topics
 
-    def send(self, jobs: Sequence[Job], before: Snapshot) -> list[Refused]:
+    def send(
+        self, jobs: Sequence[Job], before: Snapshot, *, one_by_one: bool = False
+    ) -> list[Refused]:
         self.before_send()
+        self.one_by_one.append([job.due.id for job in jobs] if one_by_one else [])
         if self.send_errors:
             error = self.send_errors.pop(0)
             self.caused_abort = self._refused(jobs)
@@ -60,35 +73,66 @@ class FakeDelivery:
 
     def _refused(self, jobs: Sequence[Job]) -> list[Refused]:
         return [
-            Refused(job, self.refusals.pop(job.due.id))  # type: ignore[arg-type]
+            Refused(job, self.refusals.pop(job.due.id), not self.together or len(jobs) == 1)
             for job in jobs
             if job.due.id in self.refusals
         ]
 
 
+class Row(NamedTuple):
+    """As the store has it; ``next_ms`` is when it is to be taken."""
+
+    offset: int
+    due_ms: int
+    value: bytes
+    again: bool
+    tried: Tried | None = None
+    next_ms: int = 0
+
+
 class Instance:
     """A producer and what is around it; rows are taken as soon as the claims allow it."""
 
-    def __init__(self) -> None:
+    def __init__(self, **settings: Any) -> None:
         self.delivery, self.queue, self.assignment = FakeDelivery(), DueQueue(), Assignment()
+        self._lock = threading.RLock()  # around the rows, and one search at a time
         self.claims = Claims(self._take)
-        self.rows: dict[bytes, tuple[int, int, bytes, bool]] = {}
+        self.rows: dict[bytes, Row] = {}
+        self.failures = Failures()
+        self.noted: list[Failure] = []
         where = TopicPartition("schedules", 3)
         self.assignment.partitions[NUMBER] = OwnedPartition(NUMBER, where, "topic-id", 100)
         self.assignment.group_metadata = "metadata"
+        pauses = {"kms_retry_pause": Duration(5), "kms_retry_longest_pause": Duration(10)}
         self.producer = ScheduleProducer(
-            self.delivery, self.queue, self.claims, self.assignment, AVRO
+            Settings(**(pauses | settings)),
+            self.delivery,
+            self.queue,
+            self.claims,
+            self.assignment,
+            self.failures,
+            AVRO,
         )
         self.claims.open(NUMBER)
+        self._closing = threading.Event()
+        self._noting = threading.Thread(target=self._note)
+        self._noting.start()
 
     def put(
         self, schedule_id: bytes, topic: str = "target", offset: int = 7, again: bool = False
     ) -> Schedule:
         """A row that is due, as the scheduler will find it."""
         schedule = Schedule(offset, topic, b"k", b"v" + schedule_id)
-        self.rows[schedule_id] = offset, schedule.due_ms, AVRO.encode(schedule), again
-        self.claims.stored(NUMBER, (schedule.due_ms, offset))
+        self.put_raw(schedule_id, AVRO.encode(schedule), offset, again)
         return schedule
+
+    def put_raw(
+        self, schedule_id: bytes, value: bytes, offset: int = 7, again: bool = False
+    ) -> None:
+        """A row of any bytes."""
+        with self._lock:
+            self.rows[schedule_id] = Row(offset, offset, value, again)
+        self.claims.stored(NUMBER, (offset, offset))
 
     def put_all(self, *schedule_ids: bytes) -> None:
         """Rows that come in one batch, if the producer does not run yet."""
@@ -97,7 +141,8 @@ class Instance:
 
     def remove(self, schedule_id: bytes) -> None:
         """Its tombstone is folded."""
-        del self.rows[schedule_id]
+        with self._lock:
+            del self.rows[schedule_id]
         self.claims.folded(NUMBER, {schedule_id: None})
 
     def sent(self) -> list[tuple[bytes, Schedule]]:
@@ -108,20 +153,38 @@ class Instance:
         return [schedule_id for schedule_id, _ in self.sent()]
 
     def close(self) -> None:
+        self._closing.set()
+        self._noting.join()
         self.producer.stop()
         assert self.producer.join(DEADLINE_SECONDS)
 
+    def _note(self) -> None:
+        """What the consumer thread does with failures; rows are taken again when it is time."""
+        while not self._closing.wait(0.001):
+            for failure in self.failures.take():
+                due, attempt, since_ms, next_ms, reason, _ = failure
+                with self._lock:
+                    row = self.rows.get(due.id)
+                    if row is not None and row.offset == due.offset:
+                        tried = Tried(attempt, since_ms, reason)
+                        self.rows[due.id] = row._replace(tried=tried, next_ms=next_ms)
+                        self.noted.append(failure)
+                self.claims.release([due])
+            self._take()
+
     def _take(self) -> None:
-        start = self.claims.start_of_search(NUMBER)
-        if start is None:
-            return
-        rows = sorted((due_ms, offset, i) for i, (offset, due_ms, *_) in self.rows.items())
-        found = [
-            Due(NUMBER, i, offset, due_ms, self.rows[i][2], (), self.rows[i][3])
-            for due_ms, offset, i in rows
-            if (due_ms, offset) > start
-        ]
-        if found:
-            last = found[-1].due_ms, found[-1].offset
-            for due in self.claims.take(NUMBER, found, last):
+        with self._lock:
+            start = self.claims.start_of_search(NUMBER)
+            if start is None:
+                return
+            now_ms = times.now_ms()
+            rows = sorted((row.due_ms, row.offset, i) for i, row in self.rows.items())
+            found = [
+                Due(NUMBER, i, offset, due_ms, row.value, (), row.again, row.tried)
+                for due_ms, offset, i in rows
+                if (row := self.rows[i]).next_ms <= now_ms
+                and ((due_ms, offset) > start or row.tried is not None)
+            ]
+            fresh = [(due.due_ms, due.offset) for due in found if due.tried is None]
+            for due in self.claims.take(NUMBER, found, max(fresh, default=None)):
                 self.queue.put(due)

@@ -9,7 +9,7 @@ import pytest
 
 from kms import delivery
 from kms.assignment import Assignment, OwnedPartition, Snapshot
-from kms.delivery import AtLeastOnce, ExactlyOnce, Job
+from kms.delivery import AtLeastOnce, ExactlyOnce, Job, Letter, Refused
 from kms.due import Due
 from kms.errors import (
     AbortTransactionError,
@@ -19,7 +19,7 @@ from kms.errors import (
     UndeliverableError,
 )
 from kms.kafka import TopicPartition, Undelivered
-from kms.schedule import Header, Schedule, fired_headers
+from kms.schedule import Header, Schedule, fired_headers, stand_in_id
 from kms.settings import Settings
 
 HEADERS: tuple[Header, ...] = (("h", b"v"), ("null", None))
@@ -206,7 +206,7 @@ def test_what_is_refused_at_once_gets_no_tombstone(assignment: Assignment) -> No
     fires, writer = made(ExactlyOnce, assignment)
     writer.refuses["huge"] = error = UndeliverableError("too large")
     good, bad = job(), job(5, 8, "huge")
-    assert fires.send([bad, good], BEFORE) == [(bad, error)]
+    assert fires.send([bad, good], BEFORE) == [Refused(bad, error)]
     offsets = {SCHEDULES: 100, TopicPartition("schedules", 0): 200}
     assert writer.calls == [
         "begin",
@@ -274,6 +274,36 @@ def test_without_offsets_or_membership_nobody_could_fence_it(assignment: Assignm
     with pytest.raises(AbortTransactionError):
         fires.send([job()], BEFORE)
     assert [call[0] for call in writer.calls if call[0] == "commit"] == []
+
+
+def test_refused_with_others_is_not_surely_to_blame(assignment: Assignment) -> None:
+    fires, writer = made(ExactlyOnce, assignment)
+    writer.commit_error = UndeliverableError("too large")
+    writer.undelivered["target"] = UndeliverableError("too large")
+    for one_by_one in (False, True):
+        writer.calls.clear()
+        with pytest.raises(AbortTransactionError):
+            fires.send([job(), job(4, 8)], BEFORE, one_by_one=one_by_one)
+        assert [it.surely for it in fires.refused()] == [one_by_one] * 2
+        assert writer.calls.count("flush") == 2 * one_by_one
+
+
+@pytest.mark.parametrize("kind", [ExactlyOnce, AtLeastOnce])
+def test_a_dead_letter_is_the_record_whole_and_its_tombstone_follows(
+    assignment: Assignment, kind: type[ExactlyOnce | AtLeastOnce]
+) -> None:
+    fires, writer = made(kind, assignment)
+    letter = Letter("dead", [("kms-reason", b"too-large")])
+    dead = job()._replace(letter=letter)
+    keyless = Job(Due(4, stand_in_id(9), 9, 0, b"raw"), Schedule(0, "", b"", None), letter)
+    assert fires.send([dead, keyless], BEFORE) == []
+    headers = (("kms-reason", b"too-large"),)
+    assert [call for call in writer.calls if isinstance(call, Sent) and call.topic == "dead"] == [
+        Sent("dead", b"id7", b"encoded", headers, -1),
+        Sent("dead", None, b"raw", headers, -1),
+    ]
+    for each in (dead, keyless):
+        assert tombstone(each, SCHEDULES, "topic-id") in writer.calls
 
 
 def test_at_least_once_the_tombstone_follows_the_acknowledgement(assignment: Assignment) -> None:

@@ -15,7 +15,9 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest, parser
 from prometheus_client.openmetrics import parser as openmetrics_parser
 
 from kms import __version__, metrics
+from kms.due import Due
 from kms.errors import ExitCode, SettingsError
+from kms.failures import Failure
 from kms.figures import LATENESS_BUCKETS_SECONDS, ConsumerFigures, ProducerFigures
 from kms.metrics import FiguresCollector, MetricsServer
 from kms.schedule import Row
@@ -29,12 +31,14 @@ COUNTERS = {
     "kms_records_rejected": {"schedule_topic", "reason"},
     "kms_schedules_fired": {"topic"},
     "kms_firing_failures": {"topic", "reason"},
+    "kms_dead_letters": {"topic"},
     "kms_transactions_aborted": set(),
     "kms_schedules_republished": set(),
     "kms_errors": {"thread"},
 }
 GAUGES = {
     "kms_schedules_pending": {"schedule_topic", "partition"},
+    "kms_schedules_failed": set(),
     "kms_assigned_partitions": set(),
     "kms_firing_partitions": set(),
     "kms_caught_up": set(),
@@ -82,13 +86,15 @@ def fill(scraped: Scraped) -> None:
     consumer.cancelled["schedules"] = 3
     consumer.rejected["schedules", "null-id"] = 2
     producer.fired["target"] = 5
-    producer.failed["target", "UndeliverableError"] = 4
+    producer.failed["target", "too-large"] = 4
     producer.aborted, producer.republished = 8, 9
     producer.errors.add("something")
     producer.add_lateness([0.0, 0.001, 0.002, 3.0, 9_999.0])
     rows = scraped.writer.rows(scraped.writer.restart("schedules", 2, "id", "c", 0).number)
     rows[b"a"] = rows[b"b"] = Row(0, 0, b"")
     scraped.writer.commit([rows], {}, {})
+    producer.buried["target"] = 6
+    scraped.writer.note([Failure(Due(rows.number, b"a", 0, 0, b""), 1, 0, 0, "too-large", "")])
 
 
 def test_names_kinds_and_labels(scraped: Scraped) -> None:
@@ -135,8 +141,10 @@ def test_values(scraped: Scraped) -> None:
         ("kms_schedules_cancelled_total", {"schedule_topic": "schedules"}, 3),
         ("kms_records_rejected_total", {"schedule_topic": "schedules", "reason": "null-id"}, 2),
         ("kms_schedules_fired_total", {"topic": "target"}, 5),
-        ("kms_firing_failures_total", {"topic": "target", "reason": "UndeliverableError"}, 4),
+        ("kms_firing_failures_total", {"topic": "target", "reason": "too-large"}, 4),
         ("kms_transactions_aborted_total", {}, 8),
+        ("kms_dead_letters_total", {"topic": "target"}, 6),
+        ("kms_schedules_failed", {}, 1),
         ("kms_schedules_republished_total", {}, 9),
         ("kms_errors_total", {"thread": "producer"}, 1),
         ("kms_errors_total", {"thread": "consumer"}, 0),

@@ -9,7 +9,6 @@ from contextlib import closing
 
 import pytest
 
-from kms import waiting
 from kms.due import Due
 from kms.errors import (
     AbortTransactionError,
@@ -19,7 +18,6 @@ from kms.errors import (
     UndeliverableError,
 )
 from kms.kafka import TopicPartition
-from kms.waiting import Waiting
 from tests.producer_instance import NUMBER, Instance
 from tests.scheduler_instance import wait_until
 
@@ -27,9 +25,7 @@ MISSING = "not-made-yet"
 
 
 @pytest.fixture
-def instance(monkeypatch: pytest.MonkeyPatch) -> Iterator[Instance]:
-    monkeypatch.setattr(waiting, "_FIRST_PAUSE_SECONDS", 0.005)
-    monkeypatch.setattr(waiting, "_LONGEST_PAUSE_SECONDS", 0.01)
+def instance() -> Iterator[Instance]:
     with closing(Instance()) as instance:
         yield instance
 
@@ -69,7 +65,7 @@ def test_a_missing_topic_holds_up_nobody_else_and_fires_once_it_is_there(
     instance.put(b"again", MISSING, 8, again=True)  # goes to the schedule topic
     instance.producer.start()
     figures = instance.producer.figures
-    wait_until(lambda: figures.failed[MISSING, "UndeliverableError"] >= 3)
+    wait_until(lambda: figures.failed[MISSING, "topic-missing"] >= 3)
     assert instance.sent_ids() == [b"again", b"other"]
     (said,) = errors(caplog)
     for part in ("schedules/3", "offset 5", repr(b"early\xff"), MISSING, "does not exist"):
@@ -78,7 +74,7 @@ def test_a_missing_topic_holds_up_nobody_else_and_fires_once_it_is_there(
     instance.delivery.topics.add(MISSING)
     wait_until(lambda: b"early\xff" in instance.sent_ids())
     assert instance.sent()[2:] == [(b"early\xff", wanted)]
-    wait_until(lambda: figures.fired[MISSING] == 1 and not instance.producer._waiting._attempts)
+    wait_until(lambda: figures.fired[MISSING] == 1)
     assert len(errors(caplog)) == 1
 
 
@@ -89,7 +85,9 @@ def test_a_topic_that_goes_missing_later_is_noticed(instance: Instance) -> None:
     instance.delivery.topics.clear()
     instance.delivery.refusals[b"b"] = UndeliverableError("gone")
     instance.put(b"b", offset=8)
-    wait_until(lambda: instance.producer.figures.failed["target", "UndeliverableError"] >= 3)
+    failed = instance.producer.figures.failed
+    wait_until(lambda: failed["target", "topic-missing"] >= 3)
+    assert failed["target", "refused"] == 1
     assert instance.sent_ids() == [b"a"]
 
 
@@ -137,7 +135,7 @@ def test_what_is_refused_is_set_aside_and_the_rest_goes_through(
     assert "offset 8" in said
     figures = instance.producer.figures
     wait_until(lambda: figures.fired["target"] == 3)
-    assert figures.failed == {("target", "UndeliverableError"): 1}
+    assert figures.failed == {("target", "refused"): 1}
 
 
 def test_what_made_the_transaction_fail_is_set_aside(instance: Instance) -> None:
@@ -147,7 +145,7 @@ def test_what_made_the_transaction_fail_is_set_aside(instance: Instance) -> None
     instance.producer.start()
     wait_until(lambda: len(instance.sent()) == 3)
     assert sorted(instance.sent_ids()) == [b"a", b"b", b"c"]
-    assert instance.producer.figures.failed == {("target", "UndeliverableError"): 1}
+    assert instance.producer.figures.failed == {("target", "refused"): 1}
     assert instance.producer.figures.aborted == 1
     assert [job.due.id for job in instance.delivery.sent[0][0]] == [b"a", b"c"]
 
@@ -166,7 +164,7 @@ def test_what_changed_since_it_was_taken_is_dropped(instance: Instance) -> None:
 def test_what_is_cancelled_while_it_waits_is_dropped(instance: Instance) -> None:
     instance.put(b"a", MISSING)
     instance.producer.start()
-    wait_until(lambda: instance.producer.figures.failed[MISSING, "UndeliverableError"] >= 1)
+    wait_until(lambda: instance.producer.figures.failed[MISSING, "topic-missing"] >= 1)
     instance.remove(b"a")
     instance.delivery.topics.add(MISSING)
     instance.put(b"b", offset=9)
@@ -221,39 +219,3 @@ def test_a_thread_that_failed_leaves_no_transaction_behind(instance: Instance) -
     instance.producer.start()
     wait_until(lambda: instance.producer.join(0))
     assert instance.claims.close([NUMBER])
-
-
-def due(offset: int = 1) -> Due:
-    return Due(NUMBER, b"a", offset, 0, b"")
-
-
-def test_pauses_grow_to_a_minute_and_a_firing_ends_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 0.0
-    monkeypatch.setattr(time, "monotonic", lambda: now)
-    held, one = Waiting(), due()
-    pauses = []
-    for attempt in range(1, 40):
-        said, pause = held.add(one)
-        assert said == attempt
-        pauses.append(pause)
-        now += pause - 0.001
-        assert held.over() == []
-        now += 0.002
-        assert held.over() == [one]
-        assert held.over() == []
-    for attempt, pause in enumerate(pauses):
-        assert 0.8 <= pause / min(2**attempt, 60) <= 1.2
-    assert len({pause / 60 for pause in pauses[10:]}) > 20  # not all at the same moment
-    assert held.add(due(2))[0] == 1  # another version of it
-    held.forget([one])
-    assert held.add(one)[0] == 1
-
-
-def test_two_pauses_may_end_at_the_same_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "monotonic", lambda: 0.0)
-    monkeypatch.setattr(waiting, "_FIRST_PAUSE_SECONDS", 0.0)
-    held = Waiting()
-    batch = [due(offset) for offset in range(5)]
-    for each in batch:
-        held.add(each)
-    assert held.over() == batch

@@ -110,18 +110,23 @@ def test_the_table_of_the_design(
 
 
 @pytest.mark.parametrize("before", [None, PENDING])
-def test_a_value_that_does_not_decode_removes_the_row(before: Row | None) -> None:
+def test_a_value_that_does_not_decode_is_due_at_once(before: Row | None) -> None:
+    """Its id's newest record is its truth; what becomes of it is decided where it fires."""
     rows = {ID: before} if before else {}
-    with pytest.raises(FormatError):
-        fold(rows, Record(6, ID, b"no number"), TOPIC, due_of)
+    headers = [("h", b"v")]
+    found = fold(rows, Record(6, ID, b"no number", headers), TOPIC, due_of)
+    assert found is Change.UNREADABLE
+    assert rows == {ID: Row(6, 0, b"no number", (("h", b"v"),))}
+    assert fold(rows, cancelled(7, *fired_headers(6, TOPIC)), TOPIC, due_of) is Change.FIRED
     assert rows == {}
 
 
 @pytest.mark.parametrize("schedule_id", [b"", b"\xff\x00", "é".encode()])
 def test_any_bytes_are_an_id_and_an_empty_value_is_no_tombstone(schedule_id: bytes) -> None:
     assert folded([written(1, schedule_id)]) == {schedule_id: Row(1, 7, b"7")}
-    with pytest.raises(FormatError):
-        fold({}, Record(1, schedule_id, b""), TOPIC, due_of)
+    rows: dict[bytes, Row] = {}
+    assert fold(rows, Record(1, schedule_id, b""), TOPIC, due_of) is Change.UNREADABLE
+    assert rows == {schedule_id: Row(1, 0, b"")}
 
 
 def test_a_firings_tombstone_says_which_version_and_what_sky_uks_consumers_expect() -> None:

@@ -16,8 +16,18 @@ from hypothesis import strategies as st
 from kms.claims import Position
 from kms.due import Due
 from kms.errors import CacheError
+from kms.failures import Failure
 from kms.schedule import Header, Record, Row
-from kms.store import CacheFile, Filter, Folded, PartitionRows, Reader, Writer
+from kms.store import (
+    CacheFile,
+    Filter,
+    Folded,
+    PartitionRows,
+    Pending,
+    Reader,
+    Writer,
+    retry_at_once,
+)
 from kms.store.writer import pack_headers, unpack_headers
 from tests.test_schedule import TOPIC, fold_all, logs
 
@@ -108,11 +118,11 @@ def assert_found(reader: Reader, rows: list[Fields], number: int, data: st.DataO
     positions = [BEFORE_ALL, (5, 20), *((it[3], it[2]) for it in rows)]
     after = data.draw(st.sampled_from(positions))
     until_ms, limit = data.draw(st.integers(-1, 10)), data.draw(st.integers(1, 4))
-    behind = [it for it in rows if (it[3], it[2]) > after]
+    behind = [it for it in rows if (it[3], it[2]) > after and not it[6]]
     due = [it for it in behind if it[3] <= until_ms]
     assert list(map(plain, reader.due(number, after, until_ms, limit))) == due[:limit]
     assert reader.next_due_ms(number, after) == (behind[0][3] if behind else None)
-    overtaken = sorted((it for it in rows if it[6]), key=lambda it: it[2])
+    overtaken = [it for it in rows if it[6]]
     assert list(map(plain, reader.overtaken(number, limit))) == overtaken[:limit]
 
 
@@ -140,7 +150,7 @@ def test_pending_schedules_are_filtered_merged_and_cut(
     for offset, (name, number, due_ms) in enumerate(made):
         own = b"%d" % offset
         parts[name, number][own] = Row(offset, due_ms, b"v%d" % offset)
-        every.append((name, number, offset, own, due_ms, b"v%d" % offset))
+        every.append(Pending(name, number, offset, own, due_ms, b"v%d" % offset))
     store.writer.commit(parts.values(), {}, {})
     wanted = [
         it
@@ -166,7 +176,9 @@ def test_rows_come_back_byte_for_byte(store: Store) -> None:
     assert rows.changed == {}
     assert {i: rows.get(i) for i in wanted} == wanted
     found = store.reader.due(rows.number, BEFORE_ALL, 2**63 - 1, 99)
-    assert list(map(plain, found)) == expected(rows.number, wanted)
+    found += store.reader.overtaken(rows.number, 99)
+    in_order = sorted(map(plain, found), key=lambda it: (it[3], it[2]))
+    assert in_order == expected(rows.number, wanted)
 
 
 def test_an_update_replaces_all_of_a_row(store: Store) -> None:
@@ -262,3 +274,80 @@ def test_the_next_process_finds_everything(store: Store) -> None:
             (rows.number, b"a", 3, 7, b"v", HEADERS, True)
         ]
         assert reader.checkpoints()[0][0].next_offset == 4
+
+
+def failure(due: Due, attempt: int = 1, next_ms: int = 50, since_ms: int = 5) -> Failure:
+    return Failure(due, attempt, since_ms, next_ms, "too-large", "it is too large")
+
+
+def test_what_failed_is_found_again_when_its_time_has_come(store: Store) -> None:
+    rows = store.partition()
+    for number in range(4):
+        rows[b"%d" % number] = Row(number, number, b"v")
+    store.commit(rows)
+    found = store.reader.due(rows.number, BEFORE_ALL, 9, 9)
+    store.writer.note([failure(found[0], next_ms=70), failure(found[2], 3)])
+    assert [it.id for it in store.reader.due(rows.number, BEFORE_ALL, 9, 9)] == [b"1", b"3"]
+    assert store.reader.next_again_ms() == {rows.number: 50}
+    assert store.reader.again(rows.number, 49, 9) == []
+    (again,) = store.reader.again(rows.number, 50, 9)
+    assert (plain(again)[:5], again.tried) == (plain(found[2])[:5], (3, 5, "too-large"))
+    assert [it.id for it in store.reader.again(rows.number, 99, 9)] == [b"2", b"0"]
+    assert [it.id for it in store.reader.again(rows.number, 99, 1)] == [b"2"]
+    assert store.ids() == [b"0", b"1", b"2", b"3"]
+    assert store.ids(Filter(failed=True)) == [b"0", b"2"]
+    assert store.reader.count(Filter(failed=True)) == store.reader.failed_count() == 2
+    assert store.reader.counts() == {("schedules", 0): 4}
+    (shown,) = store.reader.pending(Filter(b"2"))
+    assert shown.failed == (3, 5, 50, "too-large", "it is too large")
+
+
+@pytest.mark.parametrize("row", [None, Row(9, 0, b"newer"), Row(0, 0, b"v", republish=True)])
+def test_a_newer_record_ends_what_failed(store: Store, row: Row | None) -> None:
+    rows = store.partition()
+    rows[b"a"] = Row(0, 0, b"v")
+    store.commit(rows)
+    (due,) = store.reader.due(rows.number, BEFORE_ALL, 9, 9)
+    store.writer.note([failure(due)])
+    if row is None:
+        del rows[b"a"]
+    else:
+        rows[b"a"] = row
+    store.commit(rows)
+    assert store.reader.failed_count() == 0
+    assert store.ids(Filter(failed=True)) == []
+    store.writer.note([failure(due)])  # of the version before: it comes too late
+    assert store.reader.failed_count() == (row is not None and row.offset == due.offset)
+
+
+def test_an_overtaken_row_that_failed_is_still_to_be_written_again(store: Store) -> None:
+    rows = store.partition()
+    rows[b"a"] = Row(3, 900, b"v", republish=True)
+    store.commit(rows)
+    (due,) = store.reader.overtaken(rows.number, 9)
+    store.writer.note([failure(due)])
+    assert store.reader.overtaken(rows.number, 9) == []
+    (again,) = store.reader.again(rows.number, 99, 9)
+    assert again.republish
+    assert rows.get(b"a") == Row(3, 900, b"v", republish=True)
+
+
+def test_a_start_and_a_retry_make_all_due_at_once(store: Store, tmp_path: Path) -> None:
+    parts = [store.partition(0, topic) for topic in "xy"]
+    for part in parts:
+        for schedule_id in (b"a", b"b"):
+            part[schedule_id] = Row(0, 0, b"v")
+        store.commit(part)
+        for due in store.reader.due(part.number, BEFORE_ALL, 9, 9):
+            store.writer.note([failure(due)])
+    assert not store.writer.was_changed()
+    assert retry_at_once(store.path, b"a", "x") == 1
+    assert store.writer.was_changed()
+    assert not store.writer.was_changed()
+    assert [it.id for it in store.reader.again(parts[0].number, 0, 9)] == [b"a"]
+    assert store.reader.again(parts[1].number, 0, 9) == []
+    assert retry_at_once(store.path, None, None) == 4
+    store.writer.note([failure(due) for due in store.reader.again(parts[1].number, 0, 9)])
+    assert store.reader.next_again_ms()[parts[1].number] == 50
+    with pytest.raises(CacheError, match="There is no cache"):
+        retry_at_once(tmp_path / "none.sqlite", None, None)

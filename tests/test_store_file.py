@@ -122,7 +122,7 @@ DAMAGES = {
     "text": "damaged",
     "cut": "damaged",
     "overwritten": "damaged",
-    "PRAGMA user_version = 2": "version 2",
+    "PRAGMA user_version = 7": "version 7",
     "PRAGMA application_id = 7": "not a cache of kms",
     "PRAGMA application_id = 0; DROP TABLE schedules": "not a cache of kms",
     "DROP TABLE schedules": "damaged",
@@ -156,7 +156,7 @@ def test_what_cant_be_used_is_set_aside_with_one_warning(
 def test_a_log_that_was_left_behind_is_set_aside_with_its_file(path: Path) -> None:
     fill(path, 5)
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 7")
         wal = path.with_name(path.name + "-wal")
         content = wal.read_bytes()  # what a killed process leaves
     path.with_name(path.name + "-wal").write_bytes(content)

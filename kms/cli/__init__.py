@@ -7,6 +7,7 @@ import typer
 from kms.cli.demo import demo
 from kms.cli.inspect import inspect
 from kms.cli.options import run_app
+from kms.cli.retry import redrive, retry
 from kms.cli.run import run
 from kms.cli.schedule import cancel, schedule
 from kms.cli.schema import schema
@@ -18,7 +19,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="Sends a message to a Kafka topic later, once, and on time.",
 )
-for command in (run, schedule, cancel, inspect, schema, demo):
+for command in (run, schedule, cancel, inspect, retry, redrive, schema, demo):
     app.command()(command)
 app.add_typer(topics_app, name="topics")
 

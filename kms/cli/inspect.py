@@ -12,8 +12,9 @@ from kms import times
 from kms.cli import values
 from kms.cli.listing import Found, Layout, write
 from kms.cli.options import with_settings
-from kms.errors import KmsError
+from kms.errors import FormatError, KmsError
 from kms.formats import FORMATS
+from kms.schedule import Schedule
 from kms.settings import Settings
 from kms.store import Filter, Reader
 
@@ -45,6 +46,10 @@ _Layout = Annotated[
         "--format", help="json has one object a line, and bytes that are no UTF-8 as hex."
     ),
 ]
+_FailedOnly = Annotated[
+    bool,
+    typer.Option("--failed", help="Only those that could not be fired: why, and the next try."),
+]
 _Count = Annotated[bool, typer.Option("--count", help="Print only how many there are.")]
 
 
@@ -57,6 +62,7 @@ def inspect(
     limit: _Limit = 50,
     layout: _Layout = "table",
     count: _Count = False,
+    failed: _FailedOnly = False,
 ) -> None:
     """Show the pending schedules, soonest first, and up to where in Kafka that is true.
 
@@ -64,22 +70,36 @@ def inspect(
 
     Example: `python kms.py inspect --before 1h --format json`
     """
-    wanted = Filter(schedule_id, topic, before)
+    wanted = Filter(schedule_id, topic, before, failed)
     with closing(Reader(settings.kms_cache)) as reader, reader.snapshot():
         number = reader.count(wanted)
         if count:
             typer.echo(number)
         elif number or schedule_id is None:
-            write(layout, _found(reader, wanted, limit or None), whole=schedule_id is not None)
+            found = _found(reader, wanted, limit or None)
+            write(layout, found, whole=schedule_id is not None, failed=failed)
         if not count:
             _say_as_of(reader, wanted, min(number, limit or number), number, layout)
+            _say_failures(reader, wanted)
     if schedule_id is not None and not number:
         raise KmsError(f"{values.shown(schedule_id)} is not pending.")
 
 
 def _found(reader: Reader, wanted: Filter, limit: int | None) -> Iterator[Found]:
-    decode = FORMATS["avro"].decode
-    return (Found(each, decode(each.value)) for each in reader.pending(wanted, limit))
+    return (Found(each, _read(each.value)) for each in reader.pending(wanted, limit))
+
+
+def _read(value: bytes) -> Schedule | None:
+    try:
+        return FORMATS["avro"].decode(value)
+    except FormatError:
+        return None  # it is on its way to the dead-letter topic, or waits for somebody to mend it
+
+
+def _say_failures(reader: Reader, wanted: Filter) -> None:
+    count = reader.count(wanted._replace(failed=True))
+    if count and not wanted.failed:
+        typer.echo(f"{count} of them could not be fired so far: inspect --failed", err=True)
 
 
 def _say_as_of(reader: Reader, wanted: Filter, shown: int, number: int, layout: Layout) -> None:

@@ -19,18 +19,22 @@ from kms.settings_sources import sentence_start
 _log = logging.getLogger(__name__)
 
 _SAY_AGAIN_SECONDS = 60.0
+_SHORTEST_REBALANCE_MS = 60_000
+_LARGEST_MESSAGE = 100_000_000  # bytes; what consumers of librdkafka take at most by default
 
 
-def transactional_id(settings: Settings) -> str:
+def transactional_id(settings: Settings, purpose: str = "") -> str:
     """Stable for this instance and unique in the group: the next start fences this one.
 
-    By default made of the host name and the cache's path, so that two on one host differ.
+    By default made of the host name and the cache's path, so that two on one host differ. A
+    ``purpose`` keeps it apart from the service.
     """
     instance = settings.kms_instance_id
     if instance is None:
         path = hashlib.sha256(str(settings.kms_cache.absolute()).encode()).hexdigest()[:12]
         instance = f"{socket.gethostname()}-{path}"
-    return f"kms-{settings.consumer_group_id}-{instance}"
+    suffix = f"-{purpose}" if purpose else ""
+    return f"kms-{settings.consumer_group_id}-{instance}{suffix}"
 
 
 def reader_config(settings: Settings) -> dict[str, Any]:
@@ -46,6 +50,7 @@ def reader_config(settings: Settings) -> dict[str, Any]:
         "allow.auto.create.topics": False,
         "session.timeout.ms": settings.kms_session_timeout_ms,
         "heartbeat.interval.ms": max(settings.kms_session_timeout_ms // 4, 100),
+        "max.poll.interval.ms": rebalance_timeout_ms(settings),
         # A schedule topic or partition that appears later is found within this time.
         "topic.metadata.refresh.interval.ms": 30_000,
         # The default pauses a partition for a second whenever the queue is full.
@@ -56,22 +61,42 @@ def reader_config(settings: Settings) -> dict[str, Any]:
     return common_config(settings) | config
 
 
+def rebalance_timeout_ms(settings: Settings) -> int:
+    """How long the group waits for a member at most before it goes on without it.
+
+    Seen after a broker was restarted twice in a row: it waits that long for members that are dead.
+    Longer than giving partitions up may take, with a transaction to end.
+    """
+    return max(
+        _SHORTEST_REBALANCE_MS,
+        2 * settings.kms_transaction_timeout_ms,
+        settings.kms_session_timeout_ms,
+    )
+
+
 def writer_config(settings: Settings) -> dict[str, Any]:
     """For a producer without transactions: acknowledged by all replicas, in order, once."""
-    return common_config(settings) | {
-        "enable.idempotence": True,
-        # Where a Java producer would put them, so that consumers find keys where they were.
-        "partitioner": "murmur2_random",
-        "delivery.report.only.error": True,
-        # A topic that was just created is given this long to show up.
-        "topic.metadata.propagation.max.ms": 5_000,
-    }
+    # The target topic decides what is too large for it; a limit of the user's own goes before.
+    return (
+        {"message.max.bytes": _LARGEST_MESSAGE}
+        | common_config(settings)
+        | {
+            "enable.idempotence": True,
+            # Where a Java producer would put them, so that consumers find keys where they were.
+            "partitioner": "murmur2_random",
+            "delivery.report.only.error": True,
+            # A topic that was just created is given this long to show up. That one was deleted is
+            # noticed this soon: a transaction that produces to it hangs until its timeout.
+            "topic.metadata.propagation.max.ms": 5_000,
+            "topic.metadata.refresh.interval.ms": 5_000,
+        }
+    )
 
 
-def transactional_config(settings: Settings) -> dict[str, Any]:
+def transactional_config(settings: Settings, purpose: str = "") -> dict[str, Any]:
     """For the producer that fires in transactions."""
     return writer_config(settings) | {
-        "transactional.id": transactional_id(settings),
+        "transactional.id": transactional_id(settings, purpose),
         "transaction.timeout.ms": settings.kms_transaction_timeout_ms,
         # The broker answers CONCURRENT_TRANSACTIONS while the last markers are written; with the
         # default of 100 ms every transaction in a row would wait as long (design section 3).

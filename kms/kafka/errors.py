@@ -16,6 +16,14 @@ _FENCED = {
     ck.KafkaError.INVALID_PRODUCER_EPOCH,
 }
 
+# Seen after a broker's restart and cut connections: what was to be aborted had never reached it;
+# producer and broker count the batches of a partition differently.
+_BROKEN_PRODUCER = {
+    ck.KafkaError.INVALID_TXN_STATE,
+    ck.KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER,
+    ck.KafkaError.UNKNOWN_PRODUCER_ID,
+}
+
 # The group moved on while a transaction ran: its offsets are refused, the next one may pass.
 _ABORTABLE = {
     ck.KafkaError.ILLEGAL_GENERATION,
@@ -70,17 +78,18 @@ _HOPELESS = {
     ck.KafkaError.UNSUPPORTED_VERSION,
 }
 
+# Of one message: why, and whether that is for good.
 _UNDELIVERABLE = {
-    ck.KafkaError._UNKNOWN_TOPIC,
-    ck.KafkaError._UNKNOWN_PARTITION,
-    ck.KafkaError.UNKNOWN_TOPIC_OR_PART,
-    ck.KafkaError.TOPIC_EXCEPTION,
-    ck.KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    ck.KafkaError.MSG_SIZE_TOO_LARGE,
-    ck.KafkaError.RECORD_LIST_TOO_LARGE,
-    ck.KafkaError.INVALID_MSG,
-    ck.KafkaError.INVALID_RECORD,
-    ck.KafkaError.POLICY_VIOLATION,
+    ck.KafkaError._UNKNOWN_TOPIC: ("topic-missing", False),
+    ck.KafkaError._UNKNOWN_PARTITION: ("topic-missing", False),
+    ck.KafkaError.UNKNOWN_TOPIC_OR_PART: ("topic-missing", False),
+    ck.KafkaError.TOPIC_EXCEPTION: ("illegal-topic", True),
+    ck.KafkaError.TOPIC_AUTHORIZATION_FAILED: ("not-authorised", False),
+    ck.KafkaError.MSG_SIZE_TOO_LARGE: ("too-large", True),
+    ck.KafkaError.RECORD_LIST_TOO_LARGE: ("too-large", True),
+    ck.KafkaError.INVALID_MSG: ("refused", True),
+    ck.KafkaError.INVALID_RECORD: ("refused", True),
+    ck.KafkaError.POLICY_VIOLATION: ("refused", False),
 }
 
 
@@ -115,13 +124,13 @@ def translated(error: ck.KafkaError, doing: str) -> errors.KafkaError:
             f"{text}. Another instance runs with the same identity, or took over while this one "
             "was paused: each needs its own KMS_INSTANCE_ID and KMS_CACHE."
         )
-    if code == ck.KafkaError.INVALID_TXN_STATE:
-        # Seen after a broker's restart: what was to be aborted had never reached it.
+    if code in _BROKEN_PRODUCER:
         return errors.BrokenProducerError(text)
     if error.fatal():
         return errors.KafkaError(text)
     if code in _UNDELIVERABLE:
-        return errors.UndeliverableError(text)
+        reason, permanent = _UNDELIVERABLE[code]
+        return errors.UndeliverableError(text, reason, permanent=permanent)
     if error.txn_requires_abort() or code in _ABORTABLE:
         return errors.AbortTransactionError(text)
     if error.retriable() or code in _RETRIABLE:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import confluent_kafka as ck
 
-from kms.kafka.config import reader_config
+from kms.kafka.config import reader_config, rebalance_timeout_ms
 from kms.kafka.errors import is_hopeless, kafka_errors, translated
 from kms.kafka.values import TopicPartition
 from kms.schedule import Header
@@ -68,7 +68,9 @@ class TopicReader:
             self._client = ck.Consumer(reader_config(settings))
         self._said: set[str] = set()
         self._topics: tuple[str, ...] = ()
-        self._patience_seconds = 3 * settings.kms_session_timeout_ms / 1000
+        # A static member has no member id while it waits for the others to join.
+        patience_ms = rebalance_timeout_ms(settings) + 2 * settings.kms_session_timeout_ms
+        self._patience_seconds = patience_ms / 1000
         self._member_at = time.monotonic()
         self.group_metadata: Any = None
 

@@ -15,6 +15,7 @@ from kms.errors import (
     BrokenProducerError,
     KafkaError,
     RetriableKafkaError,
+    UndeliverableError,
 )
 from kms.kafka.bounded import BoundedCalls
 from kms.kafka.config import transactional_config, transactional_id, writer_config
@@ -96,12 +97,18 @@ class _Producer:
                 raise problem from error
 
     def exists(self, topic: str) -> bool:
-        """Whether the topic exists and can be seen; raises RetriableKafkaError if out of reach.
+        """Whether the topic is there; raises RetriableKafkaError if nobody answers.
 
-        Producing to a missing one would hold the whole transaction until a timeout.
+        UndeliverableError if it may not be seen or can't exist. Producing to a missing one would
+        hold the whole transaction until a timeout.
         """
         if not TOPIC_NAME.fullmatch(topic):
-            return False  # librdkafka would be asked in vain, and Python refuses a NUL
+            # librdkafka would be asked in vain, and Python refuses a NUL.
+            raise UndeliverableError(
+                f"target topic {topic[:300]!r} is no name of a topic",
+                "illegal-topic",
+                permanent=True,
+            )
         with kafka_errors(f"Looking up topic {topic}"):
             found = self._client.list_topics(topic, timeout=_CALL_SECONDS).topics[topic]
         if found.error is None:
@@ -134,10 +141,10 @@ class TransactionalWriter(_Producer):
     says so: then it raises RetriableKafkaError.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(transactional_config(settings))
+    def __init__(self, settings: Settings, purpose: str = "") -> None:
+        super().__init__(transactional_config(settings, purpose))
         self._calls = BoundedCalls("transactions")
-        self._id = transactional_id(settings)
+        self._id = transactional_id(settings, purpose)
         self._timeout_seconds = settings.kms_transaction_timeout_ms / 1000
         self._give_up: Callable[[], bool] = lambda: False
 
@@ -159,12 +166,13 @@ class TransactionalWriter(_Producer):
                 raise AbortTransactionError("Kafka did not acknowledge all messages in time")
 
     def commit(self, offsets: Mapping[TopicPartition, int], group_metadata: Any) -> None:
-        """Send the consumer's offsets and commit.
+        """Send the consumer's offsets, if there are any, and commit.
 
         The group coordinator refuses the offsets of an instance that no longer owns the
         partitions, and with them everything in the transaction.
         """
-        self._send_offsets(offsets, group_metadata)
+        if offsets:
+            self._send_offsets(offsets, group_metadata)
         try:
             self._until_done("Committing a transaction", self._client.commit_transaction)
         except BrokenProducerError as error:

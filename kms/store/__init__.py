@@ -5,16 +5,19 @@ process; it may be thrown away at any time, for the topic is the truth.
 """
 
 from kms.store.file import CacheFile
-from kms.store.reader import Filter, Pending, Reader
+from kms.store.reader import Failed, Filter, Pending, Reader
+from kms.store.retries import retry_at_once
 from kms.store.writer import Checkpoint, Folded, PartitionRows, Writer
 
 __all__ = [
     "CacheFile",
     "Checkpoint",
+    "Failed",
     "Filter",
     "Folded",
     "PartitionRows",
     "Pending",
     "Reader",
     "Writer",
+    "retry_at_once",
 ]

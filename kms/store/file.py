@@ -13,10 +13,15 @@ from pathlib import Path
 
 from kms.errors import CacheDamagedError, CacheError, CacheInUseError
 
-VERSION = 1  # of the tables below; a file of another version is set aside and rebuilt
+VERSION = 2  # of the tables below; a file of another version is set aside and rebuilt
 APPLICATION_ID = 0x6B6D7331  # "kms1": tells our file from somebody else's database
 
-# The due index holds the offset too: the order in which schedules of one partition fire.
+# What is to be done with a schedule, in the column ``state``: FAILED is added to the other two
+# while it waits for its next try, which its row in failures says.
+PENDING, OVERTAKEN, FAILED = 0, 1, 2
+
+# The due index holds the offset too: the order in which schedules of one partition fire. The
+# state comes before, so that those that wait for another try are never in the way of others.
 _TABLES = f"""
 BEGIN;
 CREATE TABLE partitions (
@@ -37,11 +42,22 @@ CREATE TABLE schedules (
     due_ms INTEGER NOT NULL,
     value BLOB NOT NULL,
     headers TEXT,
-    republish INTEGER NOT NULL,
+    state INTEGER NOT NULL,
     UNIQUE (number, id)
 );
-CREATE INDEX schedules_due ON schedules (number, due_ms, offset);
-CREATE INDEX schedules_republish ON schedules (number) WHERE republish;
+CREATE INDEX schedules_due ON schedules (number, state, due_ms, offset);
+CREATE TABLE failures (
+    number INTEGER NOT NULL,
+    id BLOB NOT NULL,
+    offset INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    since_ms INTEGER NOT NULL,
+    next_ms INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    text TEXT NOT NULL,
+    UNIQUE (number, id)
+);
+CREATE INDEX failures_next ON failures (number, next_ms);
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {VERSION};
 COMMIT;
@@ -164,7 +180,7 @@ def _unusable(path: Path) -> str | None:
             return "it is not a cache of kms"
         if version != VERSION:
             return f"it is of version {version}, this kms reads version {VERSION}"
-        for table in ("partitions", "schedules"):
+        for table in ("partitions", "schedules", "failures"):
             connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()
     except sqlite3.DatabaseError as error:
         # Locked, not permitted, disk errors: that is not the file's fault. Text that is no UTF-8

@@ -4,24 +4,40 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kms.claims import Position
-from kms.due import Due
-from kms.store.file import cache_errors, connect_for_reading
+from kms.due import Due, Tried
+from kms.store.file import FAILED, OVERTAKEN, PENDING, cache_errors, connect_for_reading
 from kms.store.writer import Checkpoint, unpack_headers
 
-_DUE = (
-    "SELECT number, id, offset, due_ms, value, headers, republish FROM schedules WHERE number = ?"
+_STATES = 4
+_DUE = "SELECT number, id, offset, due_ms, value, headers, state FROM schedules WHERE number = ?"
+# Through the failures: their index has the order, and few rows at a time are due again.
+_AGAIN = (
+    "SELECT s.number, s.id, s.offset, s.due_ms, s.value, s.headers, s.state,"
+    " f.attempts, f.since_ms, f.reason FROM failures f JOIN schedules s"
+    " ON s.number = f.number AND s.id = f.id AND s.offset = f.offset"
+    f" WHERE f.number = ? AND f.next_ms <= ? AND s.state >= {FAILED}"
+    " ORDER BY f.next_ms LIMIT ?"
 )
 
 
+class Failed(NamedTuple):
+    """The failed attempts to fire a schedule, and the last one's reason."""
+
+    attempts: int
+    since_ms: int
+    next_ms: int
+    reason: str
+    text: str
+
+
 class Pending(NamedTuple):
-    """A pending schedule and the record that made it."""
+    """A pending schedule and the record that made it; ``failed`` if that was tried in vain."""
 
     topic: str
     partition: int
@@ -29,14 +45,19 @@ class Pending(NamedTuple):
     id: bytes
     due_ms: int
     value: bytes
+    failed: Failed | None = None
 
 
 class Filter(NamedTuple):
-    """Which pending schedules are meant; None means any. ``topic`` is the schedule topic."""
+    """Which pending schedules are meant; None means any. ``topic`` is the schedule topic.
+
+    ``failed`` means those only that could not be fired and wait for another attempt.
+    """
 
     id: bytes | None = None
     topic: str | None = None
     before_ms: int | None = None
+    failed: bool = False
 
 
 class Reader:
@@ -53,7 +74,7 @@ class Reader:
         """At most ``limit`` rows of a partition due at ``until_ms``, in order, past ``after``."""
         with cache_errors(self._path):
             found = self._connection.execute(
-                _DUE + " AND (due_ms, offset) > (?, ?) AND due_ms <= ?"
+                _DUE + f" AND state = {PENDING} AND (due_ms, offset) > (?, ?) AND due_ms <= ?"
                 " ORDER BY due_ms, offset LIMIT ?",
                 (number, *after, until_ms, limit),
             ).fetchall()
@@ -63,16 +84,30 @@ class Reader:
         """At most ``limit`` rows of a partition that must be re-published."""
         with cache_errors(self._path):
             found = self._connection.execute(
-                _DUE + " AND republish ORDER BY offset LIMIT ?", (number, limit)
+                _DUE + f" AND state = {OVERTAKEN} ORDER BY due_ms, offset LIMIT ?", (number, limit)
             ).fetchall()
         return [_due(row) for row in found]
+
+    def again(self, number: int, until_ms: int, limit: int) -> list[Due]:
+        """At most ``limit`` rows whose next attempt is due at ``until_ms``, in order."""
+        with cache_errors(self._path):
+            found = self._connection.execute(_AGAIN, (number, until_ms, limit)).fetchall()
+        return [_due(row[:7], Tried(*row[7:])) for row in found]
+
+    def next_again_ms(self) -> dict[int, int]:
+        """When the next attempt of a failed schedule is due, by the partition's number."""
+        with cache_errors(self._path):
+            found = self._connection.execute(
+                "SELECT number, min(next_ms) FROM failures GROUP BY number"
+            ).fetchall()
+        return dict(found)
 
     def next_due_ms(self, number: int, after: Position) -> int | None:
         """When the first row past ``after`` is due, or None."""
         with cache_errors(self._path):
             found = self._connection.execute(
-                "SELECT due_ms FROM schedules WHERE number = ? AND (due_ms, offset) > (?, ?)"
-                " ORDER BY due_ms, offset LIMIT 1",
+                f"SELECT due_ms FROM schedules WHERE number = ? AND state = {PENDING}"
+                " AND (due_ms, offset) > (?, ?) ORDER BY due_ms, offset LIMIT 1",
                 (number, *after),
             ).fetchone()
         return None if found is None else int(found[0])
@@ -85,6 +120,12 @@ class Reader:
                 " written_ms FROM partitions ORDER BY topic, partition"
             ).fetchall()
         return [(Checkpoint(*row[:-1]), row[-1]) for row in found]
+
+    def failed_count(self) -> int:
+        """How many schedules wait for another attempt."""
+        with cache_errors(self._path):
+            (count,) = self._connection.execute("SELECT count(*) FROM failures").fetchone()
+        return int(count)
 
     def counts(self) -> dict[tuple[str, int], int]:
         """How many schedules are pending, by topic and partition."""
@@ -101,15 +142,20 @@ class Reader:
         with cache_errors(self._path):
             return sum(
                 self._connection.execute(
-                    f"SELECT count(*) FROM schedules {where}", (number, *values)
+                    f"SELECT count(*) FROM schedules s {where}", (number, *values)
                 ).fetchone()[0]
                 for number, _ in self._numbers(wanted)
             )
 
     def pending(self, wanted: Filter, limit: int | None = None) -> Iterator[Pending]:
         """The pending schedules that the filter lets through, soonest first."""
+        states = (FAILED, FAILED | OVERTAKEN) if wanted.failed else range(_STATES)
         merged = heapq.merge(
-            *(self._pending(number, name, wanted) for number, name in self._numbers(wanted)),
+            *(
+                self._pending(number, name, state, wanted)
+                for number, name in self._numbers(wanted)
+                for state in states
+            ),
             key=lambda found: (found.due_ms, found.offset),
         )
         return itertools.islice(merged, limit)
@@ -134,23 +180,38 @@ class Reader:
             if wanted.topic in (None, known.topic)
         ]
 
-    def _pending(self, number: int, name: tuple[str, int], wanted: Filter) -> Iterator[Pending]:
-        # One ordered walk a partition, merged by the caller: the first page needs no sorting.
+    def _pending(
+        self, number: int, name: tuple[str, int], state: int, wanted: Filter
+    ) -> Iterator[Pending]:
+        # One ordered walk a partition and state, merged by the caller: the first page needs no
+        # sorting.
         where, values = _where(wanted)
         with cache_errors(self._path):
             for row in self._connection.execute(
-                f"SELECT offset, id, due_ms, value FROM schedules {where} ORDER BY due_ms, offset",
-                (number, *values),
+                "SELECT s.offset, s.id, s.due_ms, s.value, f.attempts, f.since_ms, f.next_ms,"
+                " f.reason, f.text FROM schedules s LEFT JOIN failures f"
+                f" ON f.number = s.number AND f.id = s.id {where} AND state = ?"
+                " ORDER BY due_ms, s.offset",
+                (number, *values, state),
             ):
-                yield Pending(*name, *row)
+                failed = None if row[4] is None else Failed(*row[4:])
+                offset, schedule_id, due_ms, value = row[:4]
+                yield Pending(*name, offset, schedule_id, due_ms, value, failed)
 
 
-def _due(row: sqlite3.Row) -> Due:
-    number, schedule_id, offset, due_ms, value, headers, republish = row
-    return Due(number, schedule_id, offset, due_ms, value, unpack_headers(headers), bool(republish))
+def _due(row: tuple[Any, ...], tried: Tried | None = None) -> Due:
+    number, schedule_id, offset, due_ms, value, headers, state = row
+    overtaken = bool(state & OVERTAKEN)
+    return Due(
+        number, schedule_id, offset, due_ms, value, unpack_headers(headers), overtaken, tried
+    )
 
 
 def _where(wanted: Filter) -> tuple[str, list[object]]:
-    tests = {"id = ?": wanted.id, "due_ms < ?": wanted.before_ms}
+    tests = {
+        "s.id = ?": wanted.id,
+        "due_ms < ?": wanted.before_ms,
+        "state >= ?": FAILED if wanted.failed else None,
+    }
     used = {test: value for test, value in tests.items() if value is not None}
-    return "WHERE " + " AND ".join(["number = ?", *used]), list(used.values())
+    return "WHERE " + " AND ".join(["s.number = ?", *used]), list(used.values())

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kms.claims import Position
+from kms.failures import Failure
 from kms.schedule import Header, Row
-from kms.store.file import CacheFile, cache_errors
+from kms.store.file import FAILED, OVERTAKEN, PENDING, CacheFile, cache_errors
 
 
 class Checkpoint(NamedTuple):
@@ -42,25 +43,30 @@ class Folded(NamedTuple):
 
 
 class PartitionRows:
-    """A partition's rows as the fold sees them: the table, and what is not yet written to it."""
+    """A partition's rows as the fold sees them: the table, and what is not yet written to it.
 
-    def __init__(self, connection: sqlite3.Connection, number: int) -> None:
+    Raises CacheError when the file can't be read, CacheDamagedError when it is damaged.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, number: int) -> None:
         self.number = number
+        self._path = path
         self.changed: dict[bytes, Row | None] = {}
         self._connection = connection
 
     def get(self, schedule_id: bytes) -> Row | None:
         if schedule_id in self.changed:
             return self.changed[schedule_id]
-        found = self._connection.execute(
-            "SELECT offset, due_ms, value, headers, republish FROM schedules"
-            " WHERE number = ? AND id = ?",
-            (self.number, schedule_id),
-        ).fetchone()
+        with cache_errors(self._path):
+            found = self._connection.execute(
+                "SELECT offset, due_ms, value, headers, state FROM schedules"
+                " WHERE number = ? AND id = ?",
+                (self.number, schedule_id),
+            ).fetchone()
         if found is None:
             return None
-        offset, due_ms, value, headers, republish = found
-        return Row(offset, due_ms, value, unpack_headers(headers), bool(republish))
+        offset, due_ms, value, headers, state = found
+        return Row(offset, due_ms, value, unpack_headers(headers), bool(state & OVERTAKEN))
 
     def __setitem__(self, schedule_id: bytes, row: Row) -> None:
         self.changed[schedule_id] = row
@@ -79,6 +85,11 @@ class Writer:
     def __init__(self, file: CacheFile) -> None:
         self._path: Path = file.path
         self._connection = file.connect()
+        self._has_failures = True  # as far as is known
+        # A start tries all of them at once: what they failed for may be mended, or they buried.
+        with cache_errors(self._path), self._connection:
+            self._connection.execute("UPDATE failures SET next_ms = 0")
+        self._data_version = -1
 
     def checkpoint(self, topic: str, partition: int) -> Checkpoint | None:
         """What the cache knows of a partition, or None."""
@@ -99,7 +110,8 @@ class Writer:
         with cache_errors(self._path), self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             if old is not None:
-                self._connection.execute("DELETE FROM schedules WHERE number = ?", (old.number,))
+                for table in ("schedules", "failures"):
+                    self._connection.execute(f"DELETE FROM {table} WHERE number = ?", (old.number,))
             self._connection.execute(
                 "INSERT OR REPLACE INTO partitions VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (
@@ -119,7 +131,7 @@ class Writer:
 
     def rows(self, number: int) -> PartitionRows:
         """The rows of a partition to fold into; hand it to ``commit`` to have it written."""
-        return PartitionRows(self._connection, number)
+        return PartitionRows(self._path, self._connection, number)
 
     def commit(
         self,
@@ -147,29 +159,65 @@ class Writer:
             part.changed = {}
         return folded
 
+    def note(self, failures: Collection[Failure]) -> None:
+        """Write down failed attempts; those of rows that were replaced meanwhile are dropped."""
+        with cache_errors(self._path), self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            for due, attempt, since_ms, next_ms, reason, text in failures:
+                marked = self._connection.execute(
+                    f"UPDATE schedules SET state = state | {FAILED}"
+                    " WHERE number = ? AND id = ? AND offset = ?",
+                    (due.number, due.id, due.offset),
+                )
+                if marked.rowcount:
+                    self._connection.execute(
+                        "INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                        (due.number, due.id, due.offset, attempt, since_ms, next_ms, reason, text),
+                    )
+        self._has_failures = True
+
+    def was_changed(self) -> bool:
+        """Whether somebody else has written the file since the last call: ``retry`` does."""
+        with cache_errors(self._path):
+            (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        before, self._data_version = self._data_version, version
+        return before not in (-1, version)
+
     def close(self) -> None:
         """Close the connection; SQLite folds the write-ahead log into the file."""
         with cache_errors(self._path):
             self._connection.close()
 
+    def _forget_failures(self, ids: Collection[tuple[int, bytes]]) -> None:
+        if self._has_failures:
+            self._connection.executemany("DELETE FROM failures WHERE number = ? AND id = ?", ids)
+            left = self._connection.execute("SELECT 1 FROM failures LIMIT 1").fetchone()
+            self._has_failures = left is not None
+
     def _write(self, part: PartitionRows) -> Folded:
         number = part.number
         puts = [
-            (number, i, row.offset, row.due_ms, row.value, pack_headers(row.headers), row.republish)
+            (number, i, row.offset, row.due_ms, row.value, pack_headers(row.headers), state_of(row))
             for i, row in part.changed.items()
             if row is not None
         ]
         gone = [(number, i) for i, row in part.changed.items() if row is None]
+        self._forget_failures([(number, i) for i in part.changed])
         self._connection.executemany(
-            "INSERT INTO schedules (number, id, offset, due_ms, value, headers, republish)"
+            "INSERT INTO schedules (number, id, offset, due_ms, value, headers, state)"
             " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (number, id) DO UPDATE SET"
             " offset = excluded.offset, due_ms = excluded.due_ms, value = excluded.value,"
-            " headers = excluded.headers, republish = excluded.republish",
+            " headers = excluded.headers, state = excluded.state",
             puts,
         )
         self._connection.executemany("DELETE FROM schedules WHERE number = ? AND id = ?", gone)
         earliest = min(((put[3], put[2]) for put in puts), default=None)
         return Folded({i: row and row.offset for i, row in part.changed.items()}, earliest)
+
+
+def state_of(row: Row) -> int:
+    """What is to be done with a row as the fold left it."""
+    return OVERTAKEN if row.republish else PENDING
 
 
 def pack_headers(headers: tuple[Header, ...]) -> str | None:

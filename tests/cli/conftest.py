@@ -12,9 +12,13 @@ import pytest
 
 from kms.cli import app
 from kms.cli.options import run_app
+from kms.due import Due
+from kms.failures import Failure
 from kms.formats import FORMATS
 from kms.schedule import Row, Schedule
 from kms.store import CacheFile, Writer
+
+T0_MS = 1_896_091_200_000  # 2030-01-31T12:00:00Z
 
 
 class Done(NamedTuple):
@@ -61,6 +65,15 @@ class Cache:
         rows = self.writer.rows(number)
         rows[name] = Row(offset, found.due_ms, FORMATS["avro"].encode(found))
         self.writer.commit([rows], {number: offset + 1}, {})
+
+    def fail(self, topic: str, partition: int, offset: int, name: bytes, value: bytes) -> None:
+        """Fold a record that is no schedule, and note a failed attempt."""
+        number = self.numbers[topic, partition]
+        rows = self.writer.rows(number)
+        rows[name] = Row(offset, 0, value)
+        self.writer.commit([rows], {number: offset + 1}, {})
+        due = Due(number, name, offset, 0, value)
+        self.writer.note([Failure(due, 3, T0_MS, T0_MS + 60_000, "undecodable", "no [Avro]")])
 
     def close(self) -> None:
         self.writer.close()

@@ -38,7 +38,7 @@ def said(done: Done) -> str:
 class TestHelp:
     def test_these_are_the_commands(self) -> None:
         assert {" ".join(names) for names in COMMANDS} == {
-            *("run", "schedule", "cancel", "inspect", "schema", "demo"),
+            *("run", "schedule", "cancel", "inspect", "retry", "redrive", "schema", "demo"),
             *("topics create", "topics check"),
         }
 

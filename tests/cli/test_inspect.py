@@ -17,12 +17,11 @@ import pytest
 
 from kms.schedule import Schedule
 from kms.times import now_ms, parse_time
-from tests.cli.conftest import Cache, Done
+from tests.cli.conftest import T0_MS, Cache, Done
 
 Kms = Callable[..., Done]
 
 DAY_MS = 86_400_000
-T0_MS = 1_896_091_200_000  # 2030-01-31T12:00:00Z
 
 
 @pytest.fixture
@@ -33,6 +32,9 @@ def filled(cache: Cache) -> Cache:
     cache.put("orders", 0, 41, b"c", Schedule(T0_MS + 2, "out", b"", b"", headers))
     cache.put("mails", 0, 3, b"\xffa", Schedule(T0_MS, "out", b"\xfe", b"line 1\nline 2, \xe2"))
     return cache
+
+
+NOT_FAILED = dict.fromkeys(["attempts", "failed_since", "next_try", "reason", "message"])
 
 
 def lines(text: str) -> list[dict[str, Any]]:
@@ -56,6 +58,7 @@ class TestJson:
                 "key": {"hex": "fe"},
                 "value": {"hex": b"line 1\nline 2, \xe2".hex()},
                 "headers": [],
+                **NOT_FAILED,
             },
             {
                 "id": "b",
@@ -68,6 +71,7 @@ class TestJson:
                 "key": "key b",
                 "value": None,
                 "headers": [],
+                **NOT_FAILED,
             },
             {
                 "id": "c",
@@ -80,6 +84,7 @@ class TestJson:
                 "key": "",
                 "value": "",
                 "headers": [["text", "x"], ["bytes", {"hex": "ff00"}], ["empty", ""]],
+                **NOT_FAILED,
             },
         ]
 
@@ -271,3 +276,52 @@ class TestBesideTheService:
         assert done.code == 4
         assert done.err.startswith(f"There is no cache at {tmp_path}/nowhere")
         assert list(tmp_path.iterdir()) == []
+
+
+class TestFailed:
+    def test_the_table_says_why_and_when_again(self, kms: Kms, filled: Cache) -> None:
+        filled.fail("orders", 1, 9, b"bad", b"\xfe rubbish")
+        done = kms("inspect", "--failed")
+        heads, row, *_ = (line.split() for line in done.out.splitlines())
+        assert heads[:2] == ["Id", "Target"]
+        assert row[:4] == ["bad", "undecodable", "3", "2030-01-31T12:01:00.000Z"]
+        assert row[4:] == ["no", "[Avro]", "orders/1@9"]
+        assert "b" not in (line.split()[0] for line in done.out.splitlines()[1:])
+
+    def test_json_has_the_record_and_the_failure(self, kms: Kms, filled: Cache) -> None:
+        filled.fail("orders", 1, 9, b"bad", b"rubbish")
+        (found,) = lines(kms("inspect", "--failed", "--format", "json").out)
+        assert found["id"] == "bad"
+        assert (found["due"], found["target_topic"], found["value"]) == (None, None, "rubbish")
+        assert (found["attempts"], found["reason"], found["message"]) == (
+            *(3, "undecodable", "no [Avro]"),
+        )
+        assert found["failed_since"] == "2030-01-31T12:00:00.000Z"
+        assert found["next_try"] == "2030-01-31T12:01:00.000Z"
+
+    def test_all_shows_it_too_and_says_where_to_look(self, kms: Kms, filled: Cache) -> None:
+        filled.fail("orders", 1, 9, b"bad", b"rubbish")
+        done = kms("inspect")
+        assert "no schedule" in done.out.splitlines()[1]
+        assert done.err == "1 of them could not be fired so far: inspect --failed\n"
+        whole = kms("inspect", "bad").out
+        assert "failed:       3 times since 2030-01-31T12:00:00.000Z: undecodable" in whole
+        assert "7 bytes\nrubbish" in whole
+        assert kms("inspect", "--failed", "--count").out == "1\n"
+        assert kms("inspect", "--failed", "c").code == 1
+
+
+class TestRetry:
+    def test_one_or_all_are_due_at_once(self, kms: Kms, filled: Cache) -> None:
+        filled.fail("orders", 1, 9, b"bad", b"rubbish")
+        filled.fail("mails", 0, 9, b"worse", b"rubbish")
+        assert kms("retry", "worse").out == "1 to be tried at once\n"
+        assert "at once" in kms("inspect", "--failed").out
+        assert kms("retry", "--all", "--topic", "orders").out == "1 to be tried at once\n"
+        assert kms("retry", "--all").out == "2 to be tried at once\n"
+
+    def test_what_has_not_failed_is_said(self, kms: Kms, filled: Cache) -> None:
+        assert filled.path
+        done = kms("retry", "b")
+        assert (done.code, done.err.strip()) == (1, "b has not failed: see inspect --failed.")
+        assert kms("retry").code == kms("retry", "b", "--all").code == 2

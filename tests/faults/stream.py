@@ -55,7 +55,7 @@ class Stream:
     def __init__(self, cluster: Cluster, seed: int, rate: int, margin_seconds: float) -> None:
         # An update that overtook a firing must be written again before compaction gets to it, and
         # a tombstone be read before it is deleted: both times are longer than any takeover here.
-        times = {"lag_ms": 40_000, "retention_ms": 60_000}
+        times = {"lag_ms": 60_000, "retention_ms": 60_000}
         self.topics = [cluster.compacted_topic(count, **times) for count in (1, 12)]
         self._target = cluster.topic(4)
         self._cluster = cluster

@@ -17,6 +17,7 @@ from kms.consumer import ScheduleConsumer
 from kms.delivery import ExactlyOnce
 from kms.due import Due, DueQueue
 from kms.errors import FencedError, FormatError
+from kms.failures import Failures
 from kms.kafka import TopicPartition
 from kms.producer import ScheduleProducer
 from kms.schedule import Schedule
@@ -228,6 +229,7 @@ class Instance:
         admin, offsets = cast(Any, Admin(self)), cast(Any, Offsets(self))
         self.queue, assignment = PatientQueue(), Assignment()
         self.claims = claims = WatchedClaims(self)
+        failures = Failures()
         with (
             patch("kms.delivery.TransactionalWriter", lambda _settings: self.writer),
             patch("kms.consumer.TopicReader", lambda _settings, _listener: self.reader),
@@ -235,10 +237,12 @@ class Instance:
         ):
             delivery = ExactlyOnce(SETTINGS, assignment)
             self.consumer = ScheduleConsumer(
-                SETTINGS, admin, offsets, store, claims, assignment, FORM
+                SETTINGS, admin, offsets, store, claims, assignment, failures, FORM
             )
         self.consumer._lookups._stopping = cast(threading.Event, NoWait())
-        self.producer = ScheduleProducer(delivery, self.queue, claims, assignment, FORM)
+        self.producer = ScheduleProducer(
+            SETTINGS, delivery, self.queue, claims, assignment, failures, FORM
+        )
         self.producer.stopping = cast(threading.Event, NoWait())
         self._jobs = CacheJobStore(store, claims, self.queue, self.producer)
 

@@ -102,7 +102,11 @@ class Store:
         return found
 
     def due(self, number: int, after: Position, until_ms: int, limit: int) -> list[Due]:
-        found = [it for it in self._dues(number) if it.due_ms <= until_ms and _position(it) > after]
+        found = [
+            it
+            for it in self._dues(number)
+            if it.due_ms <= until_ms and _position(it) > after and not it.republish
+        ]
         pause()
         return sorted(found, key=_position)[:limit]
 
@@ -110,6 +114,17 @@ class Store:
         found = [due for due in self._dues(number) if due.republish]
         pause()
         return found
+
+    # Nothing of the model's is refused.
+
+    def again(self, _number: int, _until_ms: int, _limit: int) -> list[Due]:
+        return []
+
+    def next_again_ms(self) -> dict[int, int]:
+        return {}
+
+    def was_changed(self) -> bool:
+        return False
 
     def close(self) -> None:
         pass

@@ -1,0 +1,52 @@
+"""Which target topics are known to take messages, and which not at the moment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+from kms.errors import UndeliverableError
+
+_REMEMBER_SECONDS = 0.5
+_MOST = 10_000  # remembered problems: anybody may write any name
+
+
+class Targets:
+    """Remembers what was found out about topics; for the producer thread.
+
+    A missing one is asked for again after a moment: many schedules may be meant for it.
+    """
+
+    def __init__(self, exists: Callable[[str], bool]) -> None:
+        self._exists = exists
+        self._good: set[str] = set()
+        self._bad: dict[str, tuple[float, UndeliverableError]] = {}
+
+    def problems(self, topics: Iterable[str]) -> dict[str, UndeliverableError]:
+        """Those that can't be produced to now; raises RetriableKafkaError if nobody answers."""
+        found = {}
+        for topic in set(topics) - self._good:
+            known = self._bad.get(topic)
+            if known is None or time.monotonic() - known[0] > _REMEMBER_SECONDS:
+                known = self._ask(topic)
+            if known is not None:
+                found[topic] = known[1]
+        return found
+
+    def forget(self, topic: str) -> None:
+        """It refused something: ask again before the next message."""
+        self._good.discard(topic)
+
+    def _ask(self, topic: str) -> tuple[float, UndeliverableError] | None:
+        self._bad.pop(topic, None)
+        try:
+            if self._exists(topic):
+                self._good.add(topic)
+                return None
+            problem = UndeliverableError(f"target topic {topic!r} does not exist", "topic-missing")
+        except UndeliverableError as error:  # no permission to see it, or no name at all
+            problem = error
+        if len(self._bad) > _MOST:
+            self._bad.clear()
+        self._bad[topic] = time.monotonic(), problem
+        return self._bad[topic]

@@ -1,0 +1,300 @@
+"""One bad schedule harms no other: the good ones fire once, the bad one ends as it should."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import pytest
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
+
+from kms.formats import FORMATS
+from kms.schedule import Schedule
+from tests.broker.cluster import Arrived, Cluster, now_ms, wait_for
+from tests.broker.commands import Kms
+from tests.broker.instance import Instance
+
+MakeInstance = Callable[..., Instance]
+GOOD = 5_000
+SMALL = 2_000  # bytes that the target topic "small" takes at most
+FAST = {"KMS_RETRY_PAUSE": "100ms", "KMS_RETRY_LONGEST_PAUSE": "1s"}
+FOREVER_MS = 2**63 - 1
+
+
+class Bad(NamedTuple):
+    """A record under an id, and why it is given up."""
+
+    value: bytes
+    reason: str
+    key: bytes | None = b"bad"
+
+
+def encoded(topic: str, value: bytes | None = b"v", due_ms: int = 0) -> bytes:
+    return FORMATS["avro"].encode(Schedule(due_ms, topic, b"k", value))
+
+
+RUBBISH = {
+    "no Avro": Bad(b"\xff\xff\xff", "undecodable"),
+    "truncated": Bad(encoded("anywhere")[:-3], "undecodable"),
+    "with bytes behind it": Bad(encoded("anywhere") + b"\x00\x00", "undecodable"),
+    "of another schema": Bad(json.dumps({"time": 1, "topic": "t"}).encode(), "undecodable"),
+    "an empty value": Bad(b"", "undecodable"),
+    "an empty topic": Bad(encoded(""), "illegal-topic"),
+    "an illegal topic": Bad(encoded("no topic/name"), "illegal-topic"),
+    "a topic with a NUL": Bad(encoded("a\0b"), "illegal-topic"),
+    "a topic too long": Bad(encoded("x" * 250), "illegal-topic"),
+    "no key": Bad(encoded("anywhere"), "null-id", key=None),
+    "too large for the topic": Bad(encoded("small", b"x" * SMALL * 2), "too-large"),
+}
+
+
+class Scene:
+    """A schedule topic in which records without a key may lie, targets, and a dead-letter topic."""
+
+    def __init__(self, cluster: Cluster, instance: MakeInstance, **environment: str) -> None:
+        self.cluster = cluster
+        self.topic = cluster.schedule_topic(cleanup_policy="delete")
+        self.target, self.dead = cluster.topic(4), cluster.topic()
+        self.small = cluster.topic(max_message_bytes=str(SMALL))
+        self.kms = instance(
+            [self.topic], **(FAST | {"KMS_DEAD_LETTER_TOPIC": self.dead} | environment)
+        )
+
+    def write(self, bad: Bad, key: bytes | None = None) -> None:
+        value = bad.value.replace(_named("small"), _named(self.small))
+        self.cluster.write(self.topic, None if bad.key is None else key or bad.key, value)
+
+    def write_good(self, count: int, first: int = 0) -> None:
+        for number in range(first, first + count):
+            value = b"%d" % number
+            self.cluster.schedule(self.topic, value, Schedule(number, self.target, value, value))
+
+    def compact(self) -> None:
+        """What kms expects of the topic; before, the broker takes records without a key."""
+        self.cluster.flush()
+        entry = ConfigEntry(
+            "cleanup.policy", "compact", incremental_operation=AlterConfigOpType.SET
+        )
+        resource = ConfigResource(
+            ConfigResource.Type.TOPIC, self.topic, incremental_configs=[entry]
+        )
+        self.cluster.admin.incremental_alter_configs([resource])[resource].result()
+
+    def tombstones(self) -> dict[bytes | None, Arrived]:
+        return {it.key: it for it in self.cluster.read(self.topic) if it.value is None}
+
+
+def _named(topic: str) -> bytes:
+    return bytes([len(topic) * 2]) + topic.encode()  # as Avro writes a short text
+
+
+def test_everything_bad_in_the_middle_of_good_ones(
+    cluster: Cluster, instance: MakeInstance
+) -> None:
+    scene = Scene(cluster, instance)
+    scene.write_good(GOOD // 2)
+    for name, bad in RUBBISH.items():
+        scene.write(bad, name.encode())
+    scene.write_good(GOOD // 2, GOOD // 2)
+    scene.compact()
+    scene.kms.start()
+    arrived = cluster.arrived(scene.target, GOOD)
+    letters = cluster.arrived(scene.dead, len(RUBBISH))
+    said = {it.key or b"no key": dict(it.headers)["kms-reason"] for it in letters}
+    assert said == {name.encode(): bad.reason.encode() for name, bad in RUBBISH.items()}
+    wait_for("tombstones", lambda: len(scene.tombstones()) == GOOD + len(RUBBISH))
+    assert scene.kms.stop() == 0
+    assert sorted(int(it.value or b"") for it in cluster.read(scene.target)) == list(range(GOOD))
+    assert len(arrived) == GOOD
+    assert len(cluster.read(scene.dead)) == len(RUBBISH)
+    errors = [line for line in scene.kms.log.splitlines() if " ERROR " in line]
+    kinds = {(bad.reason, _target(bad)) for bad in RUBBISH.values()}
+    assert len([line for line in errors if "Can't fire" in line]) == len(kinds)
+
+
+def _target(bad: Bad) -> str:
+    return FORMATS["avro"].decode(bad.value).topic if bad.reason == "illegal-topic" else ""
+
+
+@pytest.mark.parametrize("bad", RUBBISH.values(), ids=list(RUBBISH))
+def test_a_dead_letter_is_the_record_whole_in_one_transaction_with_its_tombstone(
+    cluster: Cluster, instance: MakeInstance, bad: Bad
+) -> None:
+    scene = Scene(cluster, instance)
+    cluster.write(scene.topic, b"before", encoded(scene.target))
+    scene.write(bad)
+    scene.compact()
+    scene.kms.start()
+    (letter,) = cluster.arrived(scene.dead, 1)
+    record = cluster.read(scene.topic)[1]
+    assert (letter.key, letter.value) == (bad.key, record.value)
+    found = dict(letter.headers)
+    assert (found["kms-source-topic"], found["kms-source-partition"]) == (
+        *(scene.topic.encode(), b"0"),
+    )
+    assert found["kms-source-offset"] == b"1"
+    assert found["kms-reason"] == bad.reason.encode()
+    assert abs(int(found["kms-failed-at-ms"] or b"") - now_ms()) < 60_000
+    assert int(found["kms-attempts"] or b"") in (1, 2)
+    (line,) = (line for line in scene.kms.log.splitlines() if "Can't fire" in line)
+    for part in (f"{scene.topic}/0", "offset 1", "dead-letter topic"):
+        assert part in line
+    # The tombstone was committed with the letter, so it is there as soon as that is.
+    assert (bad.key or b"kms-no-id-1") in scene.tombstones()
+    cluster.arrived(scene.target, 1)
+    counted = scene.kms.metrics()
+    assert sum(count for name, count in counted.items() if "dead_letters_total" in name) == 1
+    assert scene.kms.stop() == 0
+
+
+ODD: Mapping[str, tuple[bytes, int]] = {
+    "an empty id": (b"", 0),
+    "an id that is no UTF-8": (b"\xff\x00\xfe", 0),
+    "an id of 10 KB": (b"x" * 10_240, 0),
+    "a time of 0": (b"zero", 0),
+    "a negative time": (b"negative", -(2**63)),
+    "the year 9999": (b"9999", 253_402_300_799_999),
+    "the last time there is": (b"last", FOREVER_MS),
+}
+
+
+def test_what_is_odd_and_allowed_fires_when_it_is_due(
+    cluster: Cluster, instance: MakeInstance
+) -> None:
+    scene = Scene(cluster, instance)
+    for schedule_id, due_ms in ODD.values():
+        headers = (("empty", b""),)
+        wanted = Schedule(due_ms, scene.target, b"k", schedule_id, headers)
+        cluster.schedule(scene.topic, schedule_id, wanted)
+    scene.compact()
+    scene.kms.start()
+    due = [schedule_id for schedule_id, due_ms in ODD.values() if due_ms <= 0]
+    arrived = cluster.arrived(scene.target, len(due))
+    assert sorted(it.value or b"" for it in arrived) == sorted(due)
+    assert all(it.headers == [("empty", b"")] for it in arrived)
+    pending = f'kms_schedules_pending{{partition="0",schedule_topic="{scene.topic}"}}'
+    wait_for("two to be left", lambda: scene.kms.metrics()[pending] == len(ODD) - len(due))
+    assert scene.kms.stop() == 0
+    assert cluster.read(scene.dead) == []
+
+
+def test_a_schedule_that_makes_a_schedule_ends(cluster: Cluster, instance: MakeInstance) -> None:
+    """Under its own id, too: the inner one is newer than the firing that its tombstone names."""
+    scene = Scene(cluster, instance)
+    scene.compact()
+    inner = encoded(scene.target, b"inner")
+    middle = FORMATS["avro"].encode(Schedule(0, scene.topic, b"id", inner))
+    cluster.schedule(scene.topic, b"id", Schedule(0, scene.topic, b"id", middle))
+    cluster.flush()
+    scene.kms.start()
+    assert [it.value for it in cluster.arrived(scene.target, 1)] == [b"inner"]
+    cluster.schedule(scene.topic, b"mark", Schedule(0, scene.target, b"", b"mark"))
+    cluster.flush()
+    cluster.arrived(scene.target, 2)
+    assert scene.kms.stop() == 0
+    assert len(cluster.read(scene.target)) == 2
+
+
+def test_a_missing_target_fires_soon_after_somebody_creates_it(
+    cluster: Cluster, instance: MakeInstance
+) -> None:
+    scene = Scene(cluster, instance)
+    cluster.schedule(scene.topic, b"early", Schedule(0, "made-later", b"k", b"v"))
+    scene.write_good(100)
+    scene.compact()
+    scene.kms.start()
+    cluster.arrived(scene.target, 100)
+    failures = 'kms_firing_failures_total{reason="topic-missing",topic="made-later"}'
+    wait_for("attempts", lambda: scene.kms.metrics().get(failures, 0) >= 3)
+    cluster.topic(name="made-later")
+    assert [it.value for it in cluster.arrived("made-later", 1, 5)] == [b"v"]
+    assert scene.kms.stop() == 0
+    assert cluster.read(scene.dead) == []
+    cluster.admin.delete_topics(["made-later"])["made-later"].result()
+
+
+def test_a_target_that_is_deleted_while_its_schedules_are_pending(
+    cluster: Cluster, instance: MakeInstance
+) -> None:
+    scene = Scene(cluster, instance, KMS_RETRY_FOR="1s")
+    scene.compact()
+    scene.kms.start()
+    doomed = cluster.topic()
+    cluster.schedule(scene.topic, b"a", Schedule(0, doomed, b"", b"a"))
+    cluster.flush()
+    cluster.arrived(doomed, 1)
+    cluster.admin.delete_topics([doomed])[doomed].result()
+    cluster.schedule(scene.topic, b"b", Schedule(0, doomed, b"", b"b"))
+    scene.write_good(100)
+    cluster.flush()
+    (letter,) = cluster.arrived(scene.dead, 1)
+    assert letter.key == b"b"
+    assert dict(letter.headers)["kms-reason"] == b"topic-missing"
+    cluster.arrived(scene.target, 100)
+    assert scene.kms.stop() == 0
+    assert len(cluster.read(scene.target)) == 100
+
+
+def test_without_a_dead_letter_topic_it_stays_and_can_be_tried_again(
+    cluster: Cluster, instance: MakeInstance
+) -> None:
+    pauses = {"KMS_RETRY_PAUSE": "1h", "KMS_RETRY_LONGEST_PAUSE": "1h"}
+    scene = Scene(cluster, instance, KMS_DEAD_LETTER_TOPIC="", **pauses)
+    cluster.schedule(scene.topic, b"early", Schedule(0, "made-by-hand", b"k", b"v"))
+    scene.write(RUBBISH["no Avro"])
+    scene.compact()
+    scene.kms.start()
+    kms = Kms(cluster.bootstrap, scene.kms.cache)
+
+    def failed() -> list[dict[str, object]]:
+        out = kms.ok("inspect", "--failed", "--format", "json")
+        return [json.loads(line) for line in out.splitlines()]
+
+    scene.kms.caught_up()
+    wait_for("both to fail", lambda: len(failed()) == 2)
+    assert {it["id"]: it["reason"] for it in failed()} == {
+        "early": "topic-missing",
+        "bad": "undecodable",
+    }
+    cluster.topic(name="made-by-hand")
+    kms.ok("retry", "early")
+    assert [it.value for it in cluster.arrived("made-by-hand", 1, 10)] == [b"v"]
+    wait_for("the other to be left", lambda: [it["id"] for it in failed()] == ["bad"])
+    cluster.write(scene.topic, b"bad", encoded(scene.target))  # mended by whoever wrote it
+    cluster.flush()
+    cluster.arrived(scene.target, 1)
+    wait_for("none to be left", lambda: failed() == [])
+    assert scene.kms.stop() == 0
+    cluster.admin.delete_topics(["made-by-hand"])["made-by-hand"].result()
+
+
+def test_dead_letters_are_put_back_once(cluster: Cluster, instance: MakeInstance) -> None:
+    scene = Scene(cluster, instance, KMS_RETRY_FOR="1ms")
+    headers: list[tuple[str, bytes | None]] = [("mine", b"\xff")]
+    value = FORMATS["avro"].encode(Schedule(0, "made-at-last", b"k", b"v"))
+    cluster.write(scene.topic, b"late", value, headers=headers)
+    scene.write(RUBBISH["no Avro"])
+    scene.compact()
+    scene.kms.start()
+    cluster.arrived(scene.dead, 2)
+    kms = Kms(cluster.bootstrap, scene.kms.cache)
+    options = ["--kms-dead-letter-topic", scene.dead]
+    cluster.topic(name="made-at-last")
+    dry = kms.run("redrive", *options, "--reason", "topic-missing", "--dry-run")
+    done = kms.run("redrive", *options, "--reason", "topic-missing")
+    assert dry.stdout == done.stdout == f"late on {scene.topic}/0: topic-missing\n".encode()
+    assert [it.value for it in cluster.arrived("made-at-last", 1)] == [b"v"]
+    (back,) = [it for it in cluster.read(scene.topic) if it.key == b"late" and it.value][1:]
+    assert (back.value, back.headers) == (value, headers)
+    again = kms.run("redrive", *options, "--reason", "topic-missing")
+    assert (again.stdout, again.stderr) == (b"", b"0 were put back\n")
+    other = kms.run("redrive", *options)
+    assert other.stdout == f"bad on {scene.topic}/0: undecodable\n".encode()
+    wait_for("it to fail again", lambda: len(_letters(cluster, scene.dead)) == 3)
+    assert scene.kms.stop() == 0
+    cluster.admin.delete_topics(["made-at-last"])["made-at-last"].result()
+
+
+def _letters(cluster: Cluster, topic: str) -> list[Arrived]:
+    return [it for it in cluster.read(topic) if it.value is not None]

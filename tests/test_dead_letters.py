@@ -1,0 +1,190 @@
+"""What can't be fired: how often it is tried, and when it goes to the dead-letter topic."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import chain
+
+import pytest
+
+from kms.delivery import Job
+from kms.due import Due, Tried
+from kms.errors import AbortTransactionError, UndeliverableError
+from kms.failures import LETTER_HEADERS, Failure, FailureLog, Patience, letter_headers
+from kms.kafka import TopicPartition
+from kms.schedule import stand_in_id
+from kms.settings import Settings
+from kms.times import Duration, now_ms
+from tests.producer_instance import NUMBER, Instance
+from tests.scheduler_instance import wait_until
+
+DEAD = "dead"
+WHERE = TopicPartition("schedules", 3)
+
+
+@pytest.fixture
+def instance() -> Iterator[Instance]:
+    with closing(Instance(kms_dead_letter_topic=DEAD)) as instance:
+        instance.delivery.topics.add(DEAD)
+        yield instance
+
+
+def letters(instance: Instance) -> dict[bytes, Job]:
+    jobs = [job for jobs, _ in instance.delivery.sent for job in jobs]
+    return {job.due.id: job for job in jobs if job.letter is not None}
+
+
+def reason_of(job: Job) -> str:
+    assert job.letter is not None
+    return (dict(job.letter.headers)["kms-reason"] or b"").decode()
+
+
+def test_what_nothing_can_heal_is_given_up_at_once(instance: Instance) -> None:
+    instance.put(b"good")
+    instance.put_raw(b"rubbish", b"\xff", 8)
+    instance.put(b"nowhere", "no/topic", 9)
+    instance.put_raw(stand_in_id(10), instance.rows[b"good"].value, 10)
+    instance.producer.start()
+    wait_until(lambda: len(letters(instance)) == 3 or instance.producer.join(0))
+    instance.producer.raise_for_error()
+    assert {it.due.offset: reason_of(it) for it in letters(instance).values()} == {
+        8: "undecodable",
+        9: "illegal-topic",
+        10: "null-id",
+    }
+    figures = instance.producer.figures
+    wait_until(lambda: figures.fired["target"] == 1)
+    assert figures.buried == {"": 2, "no/topic": 1}
+    assert sum(figures.lateness_counts) == 1  # of what was fired only
+
+
+def test_what_may_heal_is_given_up_after_its_time(caplog: pytest.LogCaptureFixture) -> None:
+    options = {"kms_dead_letter_topic": DEAD, "kms_retry_for": Duration(150)}
+    with closing(Instance(**options)) as instance:
+        instance.delivery.topics.add(DEAD)
+        instance.put(b"a", "missing")
+        instance.producer.start()
+        wait_until(lambda: bool(letters(instance)))
+        (job,) = letters(instance).values()
+        assert job.letter is not None
+        said = dict(job.letter.headers)
+        assert int(said["kms-attempts"] or b"") == len(instance.noted) + 1 > 3
+        assert said["kms-message"] == b"target topic 'missing' does not exist"
+        first, last = instance.noted[0], instance.noted[-1]
+        assert first.since_ms == last.since_ms
+        assert int(said["kms-failed-at-ms"] or b"") >= first.since_ms + 150
+        assert [it.levelno for it in caplog.records] == [logging.ERROR]
+
+
+def test_without_a_dead_letter_topic_everything_stays_pending() -> None:
+    with closing(Instance(kms_retry_for=Duration(20))) as instance:
+        instance.put_raw(b"rubbish", b"\xff")
+        instance.put(b"good", offset=8)
+        instance.producer.start()
+        wait_until(lambda: len(instance.noted) >= 3)
+        assert instance.sent_ids() == [b"good"]
+        assert [it.attempt for it in instance.noted][:3] == [1, 2, 3]
+        assert {it.reason for it in instance.noted} == {"undecodable"}
+
+
+def test_a_letter_that_is_not_taken_stays_pending(
+    instance: Instance, caplog: pytest.LogCaptureFixture
+) -> None:
+    instance.delivery.topics.discard(DEAD)
+    instance.put_raw(b"rubbish", b"\xff")
+    instance.producer.start()
+    wait_until(lambda: len(instance.noted) >= 2)
+    assert letters(instance) == {}
+    assert "dead-letter topic does not take it either" in instance.noted[0].text
+    assert any("'dead' does not exist" in it.getMessage() for it in caplog.records)
+    instance.delivery.topics.add(DEAD)
+    wait_until(lambda: bool(letters(instance)))
+    assert reason_of(letters(instance)[b"rubbish"]) == "undecodable"
+
+
+def test_a_letter_that_is_aborted_is_sent_again(instance: Instance) -> None:
+    instance.delivery.send_errors.append(AbortTransactionError("moved on"))
+    instance.put_raw(b"rubbish", b"\xff")
+    instance.producer.start()
+    wait_until(lambda: bool(letters(instance)))
+    assert instance.producer.figures.aborted == 1
+
+
+def test_who_was_refused_with_others_is_judged_alone(instance: Instance) -> None:
+    too_large = UndeliverableError("too large", "too-large", permanent=True)
+    instance.delivery.together = True  # the broker refuses the whole request
+    instance.delivery.refusals = {b"a": too_large, b"b": too_large, b"c": too_large}
+    instance.delivery.send_errors.append(AbortTransactionError("one was refused"))
+    instance.put_all(b"a", b"b", b"c")
+    instance.producer.start()
+    wait_until(lambda: len(instance.sent()) == 3)
+    assert letters(instance) == {}
+    assert sorted(chain.from_iterable(instance.delivery.one_by_one)) == [b"a", b"b", b"c"]
+    assert instance.producer.figures.failed == {}  # nobody was to blame
+
+
+def test_who_is_refused_alone_is_given_up(instance: Instance) -> None:
+    too_large = UndeliverableError("too large", "too-large", permanent=True)
+    instance.delivery.refusals = {b"b": too_large}
+    instance.put_all(b"a", b"b", b"c")
+    instance.producer.start()
+    wait_until(lambda: bool(letters(instance)))
+    assert reason_of(letters(instance)[b"b"]) == "too-large"
+    wait_until(lambda: instance.producer.figures.fired["target"] == 2)
+
+
+def test_a_letter_names_its_source() -> None:
+    due = Due(NUMBER, b"id", 17, 0, b"value", (("mine", b"x"), ("null", None)))
+    failure = Failure(due, 4, 0, 0, "too-large", "it is too large")
+    headers = letter_headers(failure, WHERE)
+    assert headers[:2] == [("mine", b"x"), ("null", None)]
+    assert tuple(name for name, _ in headers[2:]) == LETTER_HEADERS
+    found = dict(headers)
+    assert now_ms() - int(found.pop("kms-failed-at-ms") or b"") < 10_000
+    assert list(found.values())[2:] == [
+        *(b"schedules", b"3", b"17", b"too-large", b"it is too large", b"4")
+    ]
+
+
+def test_pauses_double_up_to_the_longest_with_jitter() -> None:
+    patience = Patience(Settings())
+    error = UndeliverableError("not now", "topic-missing")
+    for attempts in range(1, 60):
+        due = Due(NUMBER, b"id", 1, 0, b"", tried=Tried(attempts, 5, "topic-missing"))
+        failure = patience.failure(due, error)
+        assert (failure.attempt, failure.since_ms) == (attempts + 1, 5)
+        expected_ms = min(1_000 * 2**attempts, 60_000)
+        assert 0.79 <= (failure.next_ms - now_ms()) / expected_ms <= 1.2
+    first = Due(NUMBER, b"id", 1, 0, b"")
+    assert patience.failure(first, error, at_once=True).next_ms <= now_ms()
+
+
+@pytest.mark.parametrize(("topic", "expected_ms"), [(None, 86_400_000), (DEAD, 1_000)])
+def test_what_nothing_can_heal_is_hardly_tried_again(topic: str | None, expected_ms: int) -> None:
+    patience = Patience(Settings(kms_dead_letter_topic=topic))
+    error = UndeliverableError("never", "undecodable", permanent=True)
+    failure = patience.failure(Due(NUMBER, b"id", 1, 0, b""), error)
+    assert 0.79 <= (failure.next_ms - now_ms()) / expected_ms <= 1.2
+    assert patience.is_over(failure, error) is (topic is not None)
+
+
+def test_a_kind_of_failure_is_said_once_a_minute(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    log, due = FailureLog(), Due(NUMBER, b"id\xff", 17, 0, b"")
+    failure = Failure(due, 1, 0, 0, "topic-missing", "it is not there")
+    for clock[0] in (0.0, 1.0, 59.0):
+        log.say(failure, WHERE, "target", "It stays.")
+    log.say(failure, None, "other", "It stays.")
+    clock[0] = 61.0
+    log.say(failure, WHERE, "target", "It stays.")
+    first, other, again = (it.getMessage() for it in caplog.records)
+    for part in ("schedules/3 offset 17", repr(b"id\xff"), "it is not there", "It stays."):
+        assert part in first
+    assert "a partition given up" in other
+    assert again.endswith("It stays. 2 more attempts failed like this since it was last said.")
