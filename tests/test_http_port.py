@@ -8,23 +8,11 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 
-import hypothesis
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from kms import http_port
-from kms.errors import CacheError
 from kms.http_port import CONNECTIONS, REQUEST_BYTES, HttpPort, Page
-
-BODY = b"the figures\n"
-SECONDS = 10.0
-
-
-def page(request: Mapping[str, str]) -> Page:
-    if "X-Fail" in request:
-        raise CacheError("the disk is full")
-    return Page(BODY, {"Content-Type": "text/plain"})
+from tests.http_client import BODY, SECONDS, answered, connected, get, is_served, page, status
 
 
 @pytest.fixture(scope="module")
@@ -32,38 +20,6 @@ def port() -> Iterator[int]:
     server = HttpPort("127.0.0.1", 0, {"/metrics": page})
     yield server.port
     server.stop()
-
-
-def connected(port: int) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), SECONDS)
-
-
-def answered(port: int, request: bytes, *, half_close: bool = True) -> bytes:
-    """All that comes back; the connection has to end by itself."""
-    with connected(port) as connection:
-        received = b""
-        with contextlib.suppress(ConnectionError):  # closed with something unread
-            connection.sendall(request)
-            if half_close:
-                connection.shutdown(socket.SHUT_WR)
-            while part := connection.recv(65_536):
-                received += part
-        return received
-
-
-def get(port: int, path: str = "/metrics") -> bytes:
-    return answered(port, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode(), half_close=False)
-
-
-def status(answer: bytes) -> int:
-    version, code, _ = answer.split(b" ", 2)
-    assert version == b"HTTP/1.0"
-    return int(code)
-
-
-def is_served(port: int) -> bool:
-    answer = get(port)
-    return status(answer) == 200 and answer.endswith(b"\r\n\r\n" + BODY)
 
 
 class TestWhatIsServed:
@@ -252,52 +208,3 @@ class TestWhatIsTooMuch:
                 assert ended.is_set()
         finally:
             server.stop()
-
-
-WORDS = st.sampled_from(
-    [
-        *(b"GET", b"HEAD", b"POST", b"/metrics", b"/", b"HTTP/1.1", b"HTTP/1.0", b"HTTP/0.9"),
-        *(
-            b"HTTP/2.0",
-            b"HTTP/9999999999.1",
-            b"PRI * HTTP/2.0",
-            b"http://[",
-            b"%00",
-            b"\0",
-            b"\xff",
-        ),
-        *(b" ", b"\r\n", b"\n", b"\r", b":", b"\t", b"Host: x", b"Content-Length: -1"),
-        *(b"Content-Length: 99999", b"Transfer-Encoding: chunked", b"Expect: 100-continue"),
-        *(
-            b"Accept: application/openmetrics-text",
-            b"Accept-Encoding: gzip",
-            b"Connection: keep-alive",
-        ),
-        *(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"a" * 9_000, b"X: 1\r\n" * 101),
-    ]
-)
-REQUESTS = st.one_of(
-    st.binary(max_size=200),
-    st.lists(st.one_of(WORDS, st.binary(max_size=8)), max_size=12).map(b"".join),
-    st.lists(st.one_of(WORDS, st.binary(max_size=8)), max_size=8).map(
-        lambda parts: b"GET /metrics HTTP/1.1\r\n" + b"".join(parts)
-    ),
-    st.tuples(WORDS, WORDS, WORDS).map(lambda parts: b" ".join(parts) + b"\r\n\r\n"),
-)
-
-
-@hypothesis.settings(max_examples=max(300, hypothesis.settings().max_examples))
-@given(REQUESTS)
-def test_whatever_is_sent_is_answered_in_its_own_way(port: int, request_: bytes) -> None:
-    """With a status of ours, or with an end; afterwards it serves as before."""
-    answer = answered(port, request_)
-    if answer:
-        assert status(answer) in (200, 400, 404, 405, 414, 431, 505)
-        head, found, body = answer.partition(b"\r\n\r\n")
-        assert found
-        assert b"Server: kms\r\n" in head
-        (length,) = [line for line in head.split(b"\r\n") if line.startswith(b"Content-Length: ")]
-        assert len(body) in (int(length.split()[1]), 0)
-    assert is_served(port)
-    threads = [it for it in threading.enumerate() if "process_request" in it.name]
-    assert len(threads) < CONNECTIONS
