@@ -120,12 +120,13 @@ class ScheduleConsumer(Worker):
                 continue  # delivered again; the fold has it
             count += 1
             part.next_offset = record.offset + 1
-            if record.id is None:
+            has_id = record.id is not None
+            if not has_id:
                 self._count_null_id(part, record)
                 record = record._replace(id=stand_in_id(record.offset))
             change = fold(part.rows, Record._make(record), part.topic_id, self._due_of)
             cancelled += change is Change.CANCELLED
-            unreadable += change is Change.UNREADABLE
+            unreadable += change is Change.UNREADABLE and has_id
         self._uncommitted += count
         topic = part.where.topic
         self.figures.received[topic] += count

@@ -45,7 +45,7 @@ class TestTopics:
         assert [line.split()[1:3] for line in rest] == [
             ["warning:", name]
             for name in (
-                *("delete.retention.ms", "min.cleanable.dirty.ratio"),
+                *("delete.retention.ms", "min.compaction.lag.ms", "min.cleanable.dirty.ratio"),
                 *("segment.ms", "segment.bytes"),
             )
         ]
