@@ -1,14 +1,12 @@
 """Whether the cluster lets kms in, and what it lets it do: asked before anything starts.
 
-librdkafka takes a wrong password and a certificate that nobody trusts for a network that may heal,
-and tries again for ever. Here they are what they are: an error, and the end.
+A wrong password and a certificate that nobody trusts are an error here, and the end.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Collection, Iterator
 
 import confluent_kafka as ck
@@ -17,6 +15,7 @@ from confluent_kafka.admin import AclOperation, AdminClient
 from kms.errors import KafkaError, RetriableKafkaError
 from kms.kafka.config import Outages, common_config
 from kms.kafka.errors import translated
+from kms.kafka.refusals import Refusals
 from kms.settings import Settings
 
 _LOOK_SECONDS = 1.0  # how long a stop may have to wait
@@ -60,54 +59,19 @@ class _Door:
     """A client's first connection."""
 
     def __init__(self, settings: Settings) -> None:
-        self._outages = Outages()
-        self._refused_since = self._refused_at = 0.0
-        self._reason = ""
-        self.client = AdminClient(common_config(settings) | {"error_cb": self._note})
+        self._refusals = Refusals(Outages())
+        self.client = AdminClient(common_config(settings) | {"error_cb": self._refusals})
 
     def opens(self) -> bool:
         """Whether a broker answered within a second; raises KafkaError if all refuse us."""
         try:
             self.client.list_topics(timeout=_LOOK_SECONDS)
         except ck.KafkaException as error:
-            self.client.poll(0)  # calls _note
-            if self._refused_at - self._refused_since < _REFUSED_SECONDS:
+            self.client.poll(0)  # calls Refusals
+            if self._refusals.seconds < _REFUSED_SECONDS:
                 return False
-            raise KafkaError(self._reason) from error
+            raise KafkaError(self._refusals.reason) from error
         return True
-
-    def _note(self, error: ck.KafkaError) -> None:
-        reason = _refusal(error)
-        if reason is None:
-            self._outages(error)
-            return
-        now = time.monotonic()
-        if now - self._refused_at > 2 * _REFUSED_SECONDS:
-            self._refused_since = now  # the last time is so long ago that it may have healed
-        self._refused_at, self._reason = now, reason
-
-
-def _refusal(error: ck.KafkaError) -> str | None:
-    """The sentence for an error that waiting does not heal."""
-    text = error.str()
-    if error.code() == ck.KafkaError._AUTHENTICATION:
-        return (
-            f"Kafka does not let kms in: {text}. Check KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME "
-            "and KAFKA_SASL_PASSWORD."
-        )
-    if error.code() == ck.KafkaError._SSL:
-        return (
-            f"kms does not trust the brokers: {text}. Check TRUSTSTORE_LOCATION (or "
-            "KAFKA_SSL_CA_LOCATION), and that KAFKA_BROKERS has the host names of their "
-            "certificates."
-        )
-    # With TLS 1.3 the broker's refusal arrives after the handshake, as a failed read.
-    if error.code() == ck.KafkaError._TRANSPORT and "alert" in text:
-        return (
-            f"Kafka does not accept the client certificate: {text}. Check KEYSTORE_LOCATION (or "
-            "KAFKA_SSL_CERTIFICATE_LOCATION)."
-        )
-    return None
 
 
 def _missing_of_topics(client: AdminClient, settings: Settings) -> Iterator[str]:

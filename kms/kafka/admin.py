@@ -14,8 +14,10 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from kms.errors import KafkaError, RetriableKafkaError
 from kms.kafka.config import common_config
-from kms.kafka.errors import kafka_errors, translated
+from kms.kafka.errors import translated
+from kms.kafka.refusals import Refusals
 from kms.settings import Settings
 
 _TIMEOUT_SECONDS = 10.0
@@ -38,13 +40,15 @@ class Admin:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._client = AdminClient(common_config(settings))
+        self._refusals = Refusals()
+        self._client = AdminClient(common_config(settings) | {"error_cb": self._refusals})
 
     def cluster_id(self) -> str:
         """The id of the cluster, the same from every broker of it."""
-        with kafka_errors("Asking for the cluster id"):
-            found = self._client.list_topics(timeout=_TIMEOUT_SECONDS).cluster_id
-        return str(found)
+        try:
+            return str(self._client.list_topics(timeout=_TIMEOUT_SECONDS).cluster_id)
+        except ck.KafkaException as error:
+            raise self._problem(error, "Asking for the cluster id") from error
 
     def topics(self, names: Iterable[str]) -> dict[str, TopicInfo | None]:
         """What there is under these names; None where there is no such topic."""
@@ -57,7 +61,7 @@ class Admin:
                 info = future.result()
             except ck.KafkaException as error:
                 if error.args[0].code() != ck.KafkaError.UNKNOWN_TOPIC_OR_PART:
-                    raise translated(error.args[0], f"Looking up topic {name}") from error
+                    raise self._problem(error, f"Looking up topic {name}") from error
                 found[name] = None
             else:
                 found[name] = TopicInfo(name, str(info.topic_id), len(info.partitions))
@@ -78,8 +82,11 @@ class Admin:
         """The topic's configuration, defaults included."""
         resource = ConfigResource(ResourceType.TOPIC, topic)
         asked = self._client.describe_configs([resource], request_timeout=_TIMEOUT_SECONDS)
-        with kafka_errors(f"Reading the configuration of topic {topic}"):
+        try:
             entries = asked[resource].result()
+        except ck.KafkaException as error:
+            doing = f"Reading the configuration of topic {topic}"
+            raise self._problem(error, doing) from error
         return {name: str(entry.value) for name, entry in entries.items()}
 
     def create_topic(
@@ -96,7 +103,7 @@ class Admin:
         except ck.KafkaException as error:
             if error.args[0].code() == ck.KafkaError.TOPIC_ALREADY_EXISTS:
                 return False
-            raise translated(error.args[0], f"Creating topic {name}") from error
+            raise self._problem(error, f"Creating topic {name}") from error
         return True
 
     def delete_topic(self, name: str) -> bool:
@@ -108,5 +115,12 @@ class Admin:
         except ck.KafkaException as error:
             if error.args[0].code() == ck.KafkaError.UNKNOWN_TOPIC_OR_PART:
                 return False
-            raise translated(error.args[0], f"Deleting topic {name}") from error
+            raise self._problem(error, f"Deleting topic {name}") from error
         return True
+
+    def _problem(self, error: ck.KafkaException, doing: str) -> KafkaError:
+        problem = translated(error.args[0], doing)
+        self._client.poll(0)  # calls Refusals
+        if isinstance(problem, RetriableKafkaError) and self._refusals.reason:
+            return RetriableKafkaError(self._refusals.reason)  # not just that time is over
+        return problem

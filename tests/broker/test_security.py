@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import urllib.request
@@ -146,6 +147,16 @@ class TestAtTheDoor:
             "Kafka does not accept the client certificate: ",
             "certificate required",
         )
+
+
+def test_a_command_says_it_too(secured: SecuredKafka) -> None:
+    environment = os.environ | secured.environment("SASL", "nobody", "hunter2-wrong")
+    command = [sys.executable, str(ROOT / "kms.py"), "topics", "check", "schedules"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == ExitCode.KAFKA
+    assert done.stderr.startswith("Kafka does not let kms in: ")
+    assert "KAFKA_SASL_PASSWORD" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_secrets_are_shown_nowhere(secured: SecuredKafka, start: Start) -> None:
