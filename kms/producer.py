@@ -6,6 +6,7 @@ import logging
 import random
 import time
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 from kms.assignment import Assignment, Snapshot
 from kms.claims import Claims
@@ -118,6 +119,9 @@ class ScheduleProducer(Worker):
             refused = self._delivery.send(jobs, before, one_by_one=one_by_one)
         except (AbortTransactionError, RetriableKafkaError) as error:
             refused = self._delivery.refused()
+            cause = error.__cause__
+            if isinstance(cause, UndeliverableError) and cause.reason == "not-authorised":
+                return self._send_by_topic(jobs, before, cause)
             for job in jobs:  # one that was deleted meanwhile holds up all until a timeout
                 self._targets.forget(job.schedule.topic)
             blamed = {id(found.job.due) for found in refused}
@@ -128,11 +132,27 @@ class ScheduleProducer(Worker):
         self._count([job for job in jobs if id(job.due) not in unfired])
         return refused
 
+    def _send_by_topic(
+        self, jobs: Sequence[Job], before: Snapshot, cause: UndeliverableError
+    ) -> list[Refused]:
+        """Kafka does not say to which topic it let nothing be added: each by itself tells."""
+        by_topic: dict[str, list[Job]] = {}
+        for job in jobs:
+            by_topic.setdefault(_topic_of(job), []).append(job)
+        if len(by_topic) > 1:
+            found = [self._send(each, before, one_by_one=False) for each in by_topic.values()]
+            return list(chain.from_iterable(found))
+        topic = _topic_of(jobs[0])
+        problem = UndeliverableError(f"no permission to write to {topic!r}: {cause}", cause.reason)
+        self._targets.refused(topic, problem)
+        return [Refused(job, problem) for job in jobs]
+
     def _set_aside(self, refused: Sequence[Refused]) -> list[tuple[Job, Failure]]:
         """Hand over what is to be tried again; returns what is to be given up, with its letter."""
         letters = []
         for job, error, surely in refused:
-            self._targets.forget(job.schedule.topic)
+            if error.reason != "not-authorised":
+                self._targets.forget(job.schedule.topic)
             # Refused with others it may be innocent: by itself, then, and without a pause.
             innocent = error.permanent and not surely
             failure = self._patience.failure(job.due, error, at_once=innocent)
@@ -210,6 +230,12 @@ class ScheduleProducer(Worker):
         self.figures.buried.update(job.schedule.topic for job in buried)
         self.figures.fired.update(job.schedule.topic for job in fired)
         self.figures.add_lateness((now_ms - job.due.due_ms) / 1000 for job in fired)
+
+
+def _topic_of(job: Job) -> str:
+    if job.letter is not None:
+        return job.letter.topic
+    return "" if job.due.republish else job.schedule.topic
 
 
 def _apart(batch: Sequence[Due]) -> Iterator[tuple[Sequence[Due], bool]]:

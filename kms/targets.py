@@ -33,6 +33,11 @@ class Targets:
                 found[topic] = known[1]
         return found
 
+    def refused(self, topic: str, problem: UndeliverableError) -> None:
+        """Nothing may be written to it at the moment, although it is there."""
+        self._good.discard(topic)
+        self._remember(topic, problem)
+
     def forget(self, topic: str) -> None:
         """It refused something: ask again before the next message."""
         self._good.discard(topic)
@@ -46,6 +51,11 @@ class Targets:
             problem = UndeliverableError(f"target topic {topic!r} does not exist", "topic-missing")
         except UndeliverableError as error:  # no permission to see it, or no name at all
             problem = error
+        return self._remember(topic, problem)
+
+    def _remember(
+        self, topic: str, problem: UndeliverableError
+    ) -> tuple[float, UndeliverableError]:
         if len(self._bad) > _MOST:
             self._bad.clear()
         self._bad[topic] = time.monotonic(), problem

@@ -11,7 +11,7 @@ from kms.assignment import Assignment, OwnedPartition, Snapshot
 from kms.claims import Claims
 from kms.delivery import Job, Refused
 from kms.due import Due, DueQueue, Tried
-from kms.errors import UndeliverableError
+from kms.errors import AbortTransactionError, UndeliverableError
 from kms.failures import Failure, Failures
 from kms.formats import FORMATS
 from kms.kafka import TopicPartition
@@ -34,6 +34,7 @@ class FakeDelivery:
         self.sent: list[tuple[list[Job], Snapshot]] = []
         self.before_send: Callable[[], None] = lambda: None
         self.send_errors: list[Exception] = []
+        self.forbidden: set[str] = set()  # topics: what is sent to one fails as a whole
         self.exists_errors: list[Exception] = []
         self.one_by_one: list[list[bytes]] = []  # the ids so sent, by call
         self.together = False  # refusals come for a batch as a whole
@@ -58,6 +59,9 @@ class FakeDelivery:
     ) -> list[Refused]:
         self.before_send()
         self.one_by_one.append([job.due.id for job in jobs] if one_by_one else [])
+        if self.forbidden & {job.schedule.topic for job in jobs}:
+            cause = UndeliverableError("Kafka lets nothing be added", "not-authorised")
+            raise AbortTransactionError(str(cause)) from cause
         if self.send_errors:
             error = self.send_errors.pop(0)
             self.caused_abort = self._refused(jobs)

@@ -136,6 +136,24 @@ def test_who_is_refused_alone_is_given_up(instance: Instance) -> None:
     wait_until(lambda: instance.producer.figures.fired["target"] == 2)
 
 
+def test_a_topic_without_permission_is_found_out_and_harms_no_other(instance: Instance) -> None:
+    instance.delivery.topics |= {"closed", "other"}
+    instance.delivery.forbidden.add("closed")
+    for offset, topic in enumerate(["target", "closed", "other", "closed"], 7):
+        instance.put(b"%d" % offset, topic, offset)
+    instance.producer.start()
+    wait_until(lambda: len(instance.noted) >= 4)
+    assert sorted(instance.sent_ids()) == [b"7", b"9"]
+    assert {(it.due.id, it.reason) for it in instance.noted} == {
+        (b"8", "not-authorised"),
+        (b"10", "not-authorised"),
+    }
+    assert "'closed'" in instance.noted[0].text
+    assert instance.producer.figures.aborted == 0  # nothing innocent was given back
+    instance.delivery.forbidden.clear()
+    wait_until(lambda: len(instance.sent_ids()) == 4)
+
+
 def test_a_letter_names_its_source() -> None:
     due = Due(NUMBER, b"id", 17, 0, b"value", (("mine", b"x"), ("null", None)))
     failure = Failure(due, 4, 0, 0, "too-large", "it is too large")

@@ -19,6 +19,8 @@ from kms.settings_sources import sentence_start
 _log = logging.getLogger(__name__)
 
 _SAY_AGAIN_SECONDS = 60.0
+# Connections, which error_cb says, once; failed transactions, which the producer says.
+_SAID_BY_KMS = ("FAIL", "ERROR", "TXNERR", "ADDPARTS", "ADDOFFSETS")
 _SHORTEST_REBALANCE_MS = 60_000
 _LARGEST_MESSAGE = 100_000_000  # bytes; what consumers of librdkafka take at most by default
 
@@ -172,6 +174,5 @@ def _librdkafka_log(everything: bool) -> logging.Logger:
 
 
 def _worth_saying(record: logging.LogRecord) -> bool:
-    # Below error it tells of its own retries. FAIL and ERROR are connections, which error_cb
-    # says, once.
-    return record.levelno >= logging.ERROR and not record.getMessage().startswith(("FAIL", "ERROR"))
+    # Below error it tells of its own retries.
+    return record.levelno >= logging.ERROR and not record.getMessage().startswith(_SAID_BY_KMS)

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 import confluent_kafka as ck
 
@@ -158,6 +158,22 @@ class TransactionalWriter(_Producer):
         with kafka_errors("Beginning a transaction"):
             self._client.begin_transaction()
 
+    def produce(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[Header],
+        *,
+        tag: object,
+        partition: int = _ANY_PARTITION,
+    ) -> None:
+        """As for every producer; if the transaction has failed, raises what it failed with."""
+        try:
+            super().produce(topic, key, value, headers, tag=tag, partition=partition)
+        except AbortTransactionError as error:
+            self._raise_why(error)
+
     def flush(self) -> None:
         """Wait until all that was produced lies in the log; what was refused does not."""
         deadline = time.monotonic() + self._timeout_seconds
@@ -186,6 +202,13 @@ class TransactionalWriter(_Producer):
         # ended the transaction itself, and a new producer starts where it stands.
         deadline = time.monotonic() + self._timeout_seconds
         self._until_done("Aborting a transaction", self._client.abort_transaction, deadline)
+
+    def _raise_why(self, error: AbortTransactionError) -> NoReturn:
+        # librdkafka tells it to who tries to commit: one that failed can't be committed.
+        doing = "A transaction"
+        with kafka_errors(doing):
+            self._calls.call(doing, self._client.commit_transaction, _CALL_SECONDS)
+        raise KafkaError("A failed transaction was committed. Start again.") from error
 
     def _send_offsets(self, offsets: Mapping[TopicPartition, int], group_metadata: Any) -> None:
         positions = [ck.TopicPartition(*where, offset) for where, offset in offsets.items()]

@@ -17,6 +17,7 @@ from tests.broker.cluster import Cluster, now_ms
 
 _TICK_SECONDS = 0.05
 _NEAR_MS = 15_000
+_BAD = 0.02  # of all records
 
 
 class Version(NamedTuple):
@@ -27,18 +28,25 @@ class Version(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What the target topic says: all but ``schedules`` and ``fired`` must be 0."""
+    """What the target and the dead-letter topic say: what is behind ``buried`` must be 0.
+
+    ``schedules`` are ids, ``records`` what was written under them.
+    """
 
     schedules: int
+    records: int
     fired: int
+    buried: int
     lost: int
     twice: int
     cancelled_but_fired: int
     early: int
+    not_buried: int
+    buried_twice: int
 
     def is_clean(self) -> bool:
         """Whether every promise was kept."""
-        return not any(self[2:])
+        return not any(self[4:])
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {value}" for name, value in self._asdict().items())
@@ -57,11 +65,12 @@ class Stream:
         # a tombstone be read before it is deleted: both times are longer than any takeover here.
         times = {"lag_ms": 60_000, "retention_ms": 60_000}
         self.topics = [cluster.compacted_topic(count, **times) for count in (1, 12)]
-        self._target = cluster.topic(4)
+        self.target, self.dead = cluster.topic(4), cluster.topic()
         self._cluster = cluster
         self._source = random.Random(f"stream {seed}")
         self._rate = rate
         self._margin_ms = int(margin_seconds * 1000)
+        self._bad: set[bytes] = set()  # ids of records that are no schedules
         self._versions: dict[bytes, list[Version]] = {}
         self._written_ms: dict[tuple[bytes, int], int] = {}  # when the broker had it
         self._open: list[bytes] = []  # ids that may still be updated or cancelled
@@ -89,7 +98,7 @@ class Stream:
 
     def missing(self) -> int:
         """How many schedules that nobody replaced have not been fired yet."""
-        return len(self._wanted() - self._arrived().keys())
+        return len(self._wanted() - self._arrived().keys()) + len(self._bad - self._buried().keys())
 
     def losses(self) -> list[str]:
         """What was written under each id that was lost, and which of it was fired."""
@@ -107,18 +116,22 @@ class Stream:
 
     def verdict(self) -> Verdict:
         """Count, from the target topic alone."""
-        counts, early = self._arrived(), 0
-        for it in self._cluster.read(self._target):
+        counts, buried, early = self._arrived(), self._buried(), 0
+        for it in self._cluster.read(self.target):
             schedule_id, number = _unpacked(it.value or b"")
             due_ms = self._versions[schedule_id][number].due_ms
             early += due_ms is None or it.timestamp_ms < due_ms
         return Verdict(
-            schedules=len(self._written_ms),
+            schedules=len(self._versions) + len(self._bad),
+            records=len(self._written_ms),
             fired=sum(counts.values()),
             lost=len(self._wanted() - counts.keys()),
             twice=sum(count > 1 for count in counts.values()),
             cancelled_but_fired=len(self._replaced_in_time() & counts.keys()),
             early=early,
+            buried=sum(buried.values()),
+            not_buried=len(self._bad - buried.keys()),
+            buried_twice=sum(count > 1 for count in buried.values()),
         )
 
     def _run(self) -> None:
@@ -129,17 +142,24 @@ class Stream:
 
     def _write_one(self) -> None:
         choice = self._source.random()
-        if choice < 0.7 or not self._open:
+        if choice < _BAD:
+            self._write_bad()
+        elif choice < 0.7 or not self._open:
             schedule_id = b"%d" % len(self._versions)
             self._versions[schedule_id] = []
             if self._source.random() < 0.4:
                 self._open.append(schedule_id)
+            self._write(schedule_id, now_ms() + self._ahead_ms())
         else:
             schedule_id = self._open.pop(self._source.randrange(len(self._open)))
-        due_ms: int | None = now_ms() + self._ahead_ms()
-        if choice > 0.9 and self._versions[schedule_id]:
-            due_ms = None
-        self._write(schedule_id, due_ms)
+            self._write(schedule_id, None if choice > 0.9 else now_ms() + self._ahead_ms())
+
+    def _write_bad(self) -> None:
+        """A record that can only end as a dead letter."""
+        schedule_id = b"bad %d" % len(self._bad)
+        self._bad.add(schedule_id)
+        value = self._source.choice([b"", b"no Avro", _encoded(0, "no/topic", b"", b"")])
+        self._produce(self.topics[0], value, schedule_id, 0, -len(self._bad))
 
     def _ahead_ms(self) -> int:
         if self._source.random() < 0.1:
@@ -154,10 +174,15 @@ class Stream:
         value = None
         if due_ms is not None:
             packed = b"%s %d" % (schedule_id, number)
-            value = FORMATS["avro"].encode(Schedule(due_ms, self._target, schedule_id, packed))
+            value = _encoded(due_ms, self.target, schedule_id, packed)
         # An id stays with one topic and one partition.
         topic = self.topics[int(schedule_id) % 2]
         partition = int(schedule_id) % 12 if topic == self.topics[1] else 0
+        self._produce(topic, value, schedule_id, partition, number)
+
+    def _produce(
+        self, topic: str, value: bytes | None, schedule_id: bytes, partition: int, number: int
+    ) -> None:
         written = partial(self._on_written, schedule_id, number)
         while True:
             try:
@@ -173,7 +198,10 @@ class Stream:
         self._written_ms[schedule_id, number] = now_ms()
 
     def _arrived(self) -> Counter[tuple[bytes, int]]:
-        return Counter(_unpacked(it.value or b"") for it in self._cluster.read(self._target))
+        return Counter(_unpacked(it.value or b"") for it in self._cluster.read(self.target))
+
+    def _buried(self) -> Counter[bytes]:
+        return Counter(it.key or b"" for it in self._cluster.read(self.dead))
 
     def _wanted(self) -> set[tuple[bytes, int]]:
         return {
@@ -190,6 +218,10 @@ class Stream:
             if old.due_ms is not None
             and self._written_ms[schedule_id, new.number] < old.due_ms - self._margin_ms
         }
+
+
+def _encoded(due_ms: int, topic: str, key: bytes, value: bytes) -> bytes:
+    return FORMATS["avro"].encode(Schedule(due_ms, topic, key, value))
 
 
 def _unpacked(value: bytes) -> tuple[bytes, int]:

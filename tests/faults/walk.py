@@ -19,10 +19,16 @@ from local_kafka import LocalKafka
 
 from tests.broker.cluster import Cluster
 from tests.broker.instance import ROOT, Instance
+from tests.broker.permissions import OPEN, forbidden
 from tests.faults.proxy import Proxy
 from tests.faults.stream import Stream, Verdict
 
-SETTINGS = {"KMS_SESSION_TIMEOUT_MS": "4000", "KMS_TRANSACTION_TIMEOUT_MS": "4000"}
+SETTINGS = {
+    "KMS_SESSION_TIMEOUT_MS": "4000",
+    "KMS_TRANSACTION_TIMEOUT_MS": "4000",
+    "KMS_RETRY_PAUSE": "200ms",
+    "KMS_RETRY_LONGEST_PAUSE": "1s",
+}
 LONGEST_FAULT_SECONDS = 12.0  # with what follows it; see Stream for why it matters
 SETTLE_SECONDS = 180.0
 FENCED, KAFKA, ENDED = 6, 5, 0
@@ -38,6 +44,7 @@ KINDS = {
     "cut off": 2,
     "restart the broker": 1,
     "kill the broker": 1,
+    "forbid the target": 1,
 }
 
 
@@ -74,12 +81,13 @@ class Walk:
         self._proxy = Proxy()
         self._kafka = LocalKafka(
             folder / "kafka",
+            OPEN,
             listeners={"PROXIED": "PLAINTEXT"},
             advertised={"PROXIED": self._proxy.address},
         )
         self._kafka.start()
         self._proxy.forward_to(self._kafka.address("PROXIED"))
-        cluster = Cluster(self._kafka.bootstrap)
+        self._cluster = cluster = Cluster(self._kafka.bootstrap)
         self.stream = Stream(cluster, seed, rate, 2 * LONGEST_FAULT_SECONDS)
         self._instances = [self._instance(cluster, number) for number in range(instances)]
 
@@ -113,6 +121,7 @@ class Walk:
 
     def _instance(self, cluster: Cluster, number: int) -> Instance:
         environment = {"KAFKA_BROKERS": self._proxy.address, **SETTINGS}
+        environment["KMS_DEAD_LETTER_TOPIC"] = self.stream.dead
         if number % 2:
             environment["KMS_INSTANCE_ID"] = f"walk-{number}"  # every other one is a static member
         return Instance(
@@ -145,6 +154,9 @@ class Walk:
             self._proxy.refuse()
             time.sleep(fault.seconds)
             self._proxy.allow()
+        elif fault.kind == "forbid the target":
+            with forbidden(self._cluster, self.stream.target):
+                time.sleep(fault.seconds)
         else:
             (self._kafka.stop if fault.kind == "restart the broker" else self._kafka.kill)()
             time.sleep(min(fault.seconds, 2.0))
