@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+import confluent_kafka as ck
 import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
@@ -234,6 +235,39 @@ def test_a_target_that_is_deleted_while_its_schedules_are_pending(
     cluster.arrived(scene.target, 100)
     assert scene.kms.stop() == 0
     assert len(cluster.read(scene.target)) == 100
+
+
+def test_what_is_too_large_for_the_producer_stays_pending(
+    cluster: Cluster, instance: MakeInstance
+) -> None:
+    """Its dead letter would be as large."""
+    scene = Scene(cluster, instance, KAFKA_MESSAGE_MAX_BYTES="3000")
+    cluster.schedule(scene.topic, b"large", Schedule(0, scene.target, b"", b"x" * 4_000))
+    scene.write_good(100)
+    scene.compact()
+    scene.kms.start()
+    cluster.arrived(scene.target, 100)
+    failed = "kms_schedules_failed"
+    wait_for("it to be set aside", lambda: scene.kms.metrics().get(failed) == 1)
+    assert "the dead-letter topic does not take it either" in scene.kms.log
+    assert scene.kms.stop() == 0
+    assert len(cluster.read(scene.target)) == 100
+    assert cluster.read(scene.dead) == []
+
+
+def test_a_large_message_fires_where_its_topic_takes_it(
+    cluster: Cluster, instance: MakeInstance
+) -> None:
+    large = {"max_message_bytes": "8000000"}
+    topic, target = cluster.schedule_topic(**large), cluster.topic(**large)
+    value = bytes(range(256)) * 20_000  # 5 MB; librdkafka's default limit is 1 MB
+    wanted = FORMATS["avro"].encode(Schedule(0, target, b"k", value))
+    producer = ck.Producer({"bootstrap.servers": cluster.bootstrap, "message.max.bytes": 8_000_000})
+    producer.produce(topic, wanted, b"id")
+    assert producer.flush(30) == 0
+    kms = instance([topic]).start()
+    assert [it.value for it in cluster.arrived(target, 1)] == [value]
+    assert kms.stop() == 0
 
 
 def test_without_a_dead_letter_topic_it_stays_and_can_be_tried_again(
