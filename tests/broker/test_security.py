@@ -52,8 +52,9 @@ def fires(secured: SecuredKafka, instance: Instance) -> None:
 
 
 class TestWaysIn:
-    @pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256", "SCRAM-SHA-512"])
-    @pytest.mark.parametrize("listener", ["SASL", "SASLTLS"])
+    @pytest.mark.parametrize(
+        ("listener", "mechanism"), [("SASL", "SCRAM-SHA-256"), ("SASLTLS", "SCRAM-SHA-512")]
+    )
     def test_scram(
         self, secured: SecuredKafka, start: Start, listener: str, mechanism: str
     ) -> None:
