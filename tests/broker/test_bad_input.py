@@ -258,11 +258,12 @@ def test_what_is_too_large_for_the_producer_stays_pending(
 def test_a_large_message_fires_where_its_topic_takes_it(
     cluster: Cluster, instance: MakeInstance
 ) -> None:
-    large = {"max_message_bytes": "8000000"}
-    topic, target = cluster.schedule_topic(**large), cluster.topic(**large)
+    limit = 8_000_000
+    topic = cluster.schedule_topic(max_message_bytes=str(limit))
+    target = cluster.topic(max_message_bytes=str(limit))
     value = bytes(range(256)) * 20_000  # 5 MB; librdkafka's default limit is 1 MB
     wanted = FORMATS["avro"].encode(Schedule(0, target, b"k", value))
-    producer = ck.Producer({"bootstrap.servers": cluster.bootstrap, "message.max.bytes": 8_000_000})
+    producer = ck.Producer({"bootstrap.servers": cluster.bootstrap, "message.max.bytes": limit})
     producer.produce(topic, wanted, b"id")
     assert producer.flush(30) == 0
     kms = instance([topic]).start()
