@@ -16,10 +16,9 @@ _FENCED = {
     ck.KafkaError.INVALID_PRODUCER_EPOCH,
 }
 
-# Seen after a broker's restart and cut connections: what was to be aborted had never reached it;
-# producer and broker count the batches of a partition differently.
-_BROKEN_PRODUCER = {
-    ck.KafkaError.INVALID_TXN_STATE,
+# Seen after cut connections: producer and broker count the batches of a partition differently. Where
+# it is not fatal, the transaction is aborted like any other.
+_BROKEN_IF_FATAL = {
     ck.KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER,
     ck.KafkaError.UNKNOWN_PRODUCER_ID,
 }
@@ -124,9 +123,12 @@ def translated(error: ck.KafkaError, doing: str) -> errors.KafkaError:
             f"{text}. Another instance runs with the same identity, or took over while this one "
             "was paused: each needs its own KMS_INSTANCE_ID and KMS_CACHE."
         )
-    if code in _BROKEN_PRODUCER:
+    if code == ck.KafkaError.INVALID_TXN_STATE:
+        # Seen after a broker's restart: what was to be aborted had never reached it.
         return errors.BrokenProducerError(text)
     if error.fatal():
+        if code in _BROKEN_IF_FATAL:
+            return errors.BrokenProducerError(text)
         return errors.KafkaError(text)
     if code in _UNDELIVERABLE:
         reason, permanent = _UNDELIVERABLE[code]
