@@ -16,8 +16,8 @@ _FENCED = {
     ck.KafkaError.INVALID_PRODUCER_EPOCH,
 }
 
-# Seen after cut connections: producer and broker count the batches of a partition differently. Where
-# it is not fatal, the transaction is aborted like any other.
+# Seen after cut connections: producer and broker count the batches of a partition differently.
+# Where that is not fatal, the transaction is aborted like any other.
 _BROKEN_IF_FATAL = {
     ck.KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER,
     ck.KafkaError.UNKNOWN_PRODUCER_ID,

@@ -19,9 +19,9 @@ def test_a_seed_gives_the_same_plan_again() -> None:
 def test_a_short_walk_loses_nothing_and_fires_nothing_twice(tmp_path: Path) -> None:
     told: list[str] = []
     with closing(Walk(tmp_path, seed=7, instances=2, rate=100)) as walk:
-        verdict = walk.run(30, told.append)
+        verdict = walk.run(20, told.append)
     assert verdict.schedules > 1_000
     assert verdict.fired > 500
-    assert walk.done.total() >= 3
+    assert walk.done.total() >= 2
     assert verdict.is_clean(), "\n".join([str(verdict), *told])
     assert walk.crashes == []
