@@ -39,6 +39,13 @@ class Job(NamedTuple):
     schedule: Schedule
     letter: Letter | None = None
 
+    @property
+    def topic(self) -> str:
+        """Where its message goes; empty for a copy, which goes where its record is."""
+        if self.letter is not None:
+            return self.letter.topic
+        return "" if self.due.republish else self.schedule.topic
+
 
 class Refused(NamedTuple):
     """A job that Kafka refused for its own sake.
@@ -60,13 +67,10 @@ class Delivery(Protocol):
     def exists(self, topic: str) -> bool:
         """Whether a target topic is there; raises RetriableKafkaError if nobody answers."""
 
-    def send(
-        self, jobs: Sequence[Job], before: Snapshot, *, one_by_one: bool = False
-    ) -> list[Refused]:
+    def send(self, jobs: Sequence[Job], before: Snapshot) -> list[Refused]:
         """Fire all but those returned. Raises AbortTransactionError if nothing was fired.
 
         ``before`` is the assignment as it was before the jobs' claims were looked at.
-        ``one_by_one`` waits for each acknowledgement, so that who is refused is to blame.
         """
 
     def refused(self) -> list[Refused]:
@@ -82,7 +86,7 @@ class ExactlyOnce:
         self._give_up: Callable[[], bool] = lambda: False
         self._writer = TransactionalWriter(settings)
         self._stretches: StretchReader | None = None  # rarely needed
-        self._surely = False
+        self._alone = False
 
     def start(self, give_up: Callable[[], bool]) -> None:
         self._give_up = give_up
@@ -96,27 +100,26 @@ class ExactlyOnce:
 
     def refused(self) -> list[Refused]:
         # The others were undone with the transaction and are not to blame.
+        found = _undelivered(self._writer)
+        ours = {part.where.topic for part in list(self._assignment.partitions.values())}
+        # What was not acknowledged in time is to blame only if the tombstones beside it were.
+        outage = any(each.topic in ours for each in found)
         return [
-            Refused(job, error, self._surely)
-            for job, error in _undelivered(self._writer)
+            Refused(job, error, self._alone)
+            for job, error, _ in found
             if isinstance(error, UndeliverableError)
+            and not (outage and error.reason == "unacknowledged")
         ]
 
-    def send(
-        self, jobs: Sequence[Job], before: Snapshot, *, one_by_one: bool = False
-    ) -> list[Refused]:
+    def send(self, jobs: Sequence[Job], before: Snapshot) -> list[Refused]:
         """A partition that went away since ``before`` has moved the group on.
 
         So the coordinator refuses the offsets sent with the metadata of then; newer would hide it.
         """
-        self._surely = one_by_one
+        self._alone = len(jobs) == 1
         self._writer.begin()
         try:
-            refused = []
-            for job in jobs:
-                refused += self._produce(job)
-                if one_by_one:
-                    self._writer.flush()
+            refused = [found for job in jobs for found in self._produce(job)]
             numbers = {job.due.number for job in jobs}
             offsets = self._assignment.offsets(numbers)
             if before.group_metadata is None or len(offsets) < len(numbers):
@@ -194,7 +197,7 @@ class AtLeastOnce:
         self._assignment = assignment
         self._writer = PlainWriter(settings)
         self._give_up: Callable[[], bool] = lambda: False
-        self._surely = False
+        self._alone = False
 
     def start(self, give_up: Callable[[], bool]) -> None:
         self._give_up = give_up
@@ -208,19 +211,13 @@ class AtLeastOnce:
             Refused(
                 job,
                 error if isinstance(error, UndeliverableError) else UndeliverableError(str(error)),
-                self._surely,
+                self._alone,
             )
-            for job, error in _undelivered(self._writer)
+            for job, error, _ in _undelivered(self._writer)
         ]
 
-    def send(
-        self,
-        jobs: Sequence[Job],
-        before: Snapshot,  # noqa: ARG002
-        *,
-        one_by_one: bool = False,
-    ) -> list[Refused]:
-        self._surely = one_by_one
+    def send(self, jobs: Sequence[Job], before: Snapshot) -> list[Refused]:  # noqa: ARG002
+        self._alone = len(jobs) == 1
         refused = []
         for job in jobs:
             try:
@@ -230,8 +227,6 @@ class AtLeastOnce:
                     _produce_message(self._writer, job)
             except UndeliverableError as error:
                 refused.append(Refused(job, error))
-            if one_by_one:
-                refused += self._acknowledged()
         refused += self._acknowledged()
         unsent = {id(found.job) for found in refused}
         fired = [job for job in jobs if id(job) not in unsent and not job.due.republish]
@@ -281,5 +276,15 @@ def _owned(assignment: Assignment, due: Due) -> OwnedPartition:
     return owned
 
 
-def _undelivered(writer: Writer) -> list[tuple[Job, KafkaError]]:
-    return [(found.tag, found.error) for found in writer.refused() if isinstance(found.tag, Job)]
+class _Undelivered(NamedTuple):
+    job: Job
+    error: KafkaError
+    topic: str
+
+
+def _undelivered(writer: Writer) -> list[_Undelivered]:
+    return [
+        _Undelivered(found.tag, found.error, found.topic)
+        for found in writer.refused()
+        if isinstance(found.tag, Job)
+    ]

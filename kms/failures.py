@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 
 class Failure(NamedTuple):
-    """A failed attempt: the how manyth, since when they fail, and when the next one follows."""
+    """A failed attempt: which one it is, since when they fail, when the next one follows."""
 
     due: Due
     attempt: int
@@ -110,6 +110,12 @@ def letter_headers(failure: Failure, where: TopicPartition) -> list[Header]:
     )
     pairs = zip(LETTER_HEADERS, values, strict=True)
     return [*failure.due.headers, *((name, str(value).encode()) for name, value in pairs)]
+
+
+def stays(failure: Failure) -> str:
+    """What becomes of one that is tried again, as a sentence."""
+    seconds = max(failure.next_ms - now_ms(), 0) / 1000
+    return f"It stays pending; the next attempt follows in {seconds:.1f} s."
 
 
 class FailureLog:

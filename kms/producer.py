@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from typing import NamedTuple
 
+from kms import times
 from kms.assignment import Assignment, Snapshot
 from kms.claims import Claims
 from kms.delivery import Delivery, Job, Letter, Refused
@@ -18,7 +20,7 @@ from kms.errors import (
     RetriableKafkaError,
     UndeliverableError,
 )
-from kms.failures import Failure, FailureLog, Failures, Patience, letter_headers
+from kms.failures import Failure, FailureLog, Failures, Patience, letter_headers, stays
 from kms.figures import ProducerFigures
 from kms.formats import Format
 from kms.kafka import TopicPartition
@@ -28,13 +30,22 @@ from kms.targets import Targets
 from kms.worker import Worker
 
 BATCH = 5_000  # schedules in one transaction at most
-_SUSPECTS = 100  # in one transaction, each acknowledged by itself
+_SUSPECTS_SECONDS = 0.02  # for them in each turn; the others wait as long
+_MOST_SUSPECTS = 1_000
 _POLL_SECONDS = 0.1
 _LONGEST_BACKOFF_SECONDS = 1.0
 _BLAMED = {"too-large", "refused"}  # what a broker says of all that came in one request
 _UNREAD = Schedule(0, "", b"", None)  # of a record that is none
 
 _log = logging.getLogger(__name__)
+
+
+class _Attempt(NamedTuple):
+    """What became of a batch; ``anew`` are groups for further transactions, still claimed."""
+
+    fired: Sequence[Job] = ()
+    refused: Sequence[Refused] = ()
+    anew: Sequence[list[Due]] = ()
 
 
 class ScheduleProducer(Worker):
@@ -63,6 +74,7 @@ class ScheduleProducer(Worker):
         self._targets = Targets(delivery.exists)
         self._failure_log = FailureLog()
         self._aborts = 0
+        self._suspects: deque[Due] = deque()
 
     def run(self) -> None:
         try:
@@ -71,38 +83,69 @@ class ScheduleProducer(Worker):
             if not self.stopping.is_set():
                 raise
         while not self.stopping.is_set():
-            batch = self._queue.take(BATCH, _POLL_SECONDS)
-            for group, one_by_one in _apart(batch):
-                self._fire(group, one_by_one)
+            batch = self._queue.take(BATCH, 0.0 if self._suspects else _POLL_SECONDS)
+            for group in self._apart(batch):
+                self._fire(group)
+            self._fire_suspects()
 
-    def _fire(self, batch: Sequence[Due], one_by_one: bool) -> None:
+    def _apart(self, batch: Sequence[Due]) -> Iterator[list[Due]]:
+        """Groups for transactions of their own, for what fails takes what is beside it along.
+
+        Copies, what was never tried, what was; those of whom one is to blame are put aside.
+        """
+        groups: tuple[list[Due], list[Due], list[Due]] = ([], [], [])
+        for due in batch:
+            if due.tried is None:
+                groups[0 if due.republish else 1].append(due)
+            elif due.tried.reason in _BLAMED:
+                self._suspects.append(due)
+            else:
+                groups[2].append(due)
+        return (group for group in groups if group)
+
+    def _fire_suspects(self) -> None:
+        """Some of them, one at a time: the broker refuses as a whole what comes in one request."""
+        deadline = time.monotonic() + _SUSPECTS_SECONDS
+        while self._suspects and time.monotonic() < deadline:
+            self._fire([self._suspects.popleft()])
+        if len(self._suspects) > _MOST_SUSPECTS:
+            self._claims.give_back(self._suspects)  # they come again
+            self._suspects.clear()
+
+    def _fire(self, batch: Sequence[Due]) -> None:
+        """One transaction with those of the batch that are still to be fired."""
+        if self.stopping.is_set():
+            return
         before = self._assignment.snapshot()
         try:
-            claimed = self._claims.begin(batch)
-            try:
-                jobs, refused = self._fireable(claimed)
-            except (AbortTransactionError, RetriableKafkaError) as error:
-                return self._give_back(claimed, error)
-            refused += self._send(jobs, before, one_by_one)
-            letters = self._set_aside(refused)
-            self._failures.add(self._bury(letters, before))
+            attempt = self._attempt(self._claims.begin(batch), before)
         finally:
             self._claims.end()  # whatever happened: somebody may be waiting for it
+        self._bury(self._set_aside(attempt.refused))
+        for group in attempt.anew:
+            self._fire(group)
+
+    def _attempt(self, claimed: Sequence[Due], before: Snapshot) -> _Attempt:
+        try:
+            jobs, refused = self._fireable(claimed)
+        except (AbortTransactionError, RetriableKafkaError) as error:
+            self._give_back(claimed, error)
+            return _Attempt()
+        attempt = self._send(jobs, before) if jobs else _Attempt()
+        return attempt._replace(refused=refused + list(attempt.refused))
 
     def _fireable(self, claimed: Sequence[Due]) -> tuple[list[Job], list[Refused]]:
         jobs, refused = [], []
         for due in claimed:
             try:
-                if due.id == stand_in_id(due.offset):
-                    raise UndeliverableError("it has no key", "null-id", permanent=True)
-                jobs.append(Job(due, self._decode(due.value)))
-            except FormatError as error:
-                found = UndeliverableError(str(error), "undecodable", permanent=True)
-                refused.append(Refused(Job(due, _UNREAD), found))
+                jobs.append(Job(due, self._schedule_of(due)))
             except UndeliverableError as error:
                 refused.append(Refused(Job(due, _UNREAD), error))
-        topics = {job.schedule.topic for job in jobs if not job.due.republish}
-        problems = self._targets.problems(topics)
+        problems = self._targets.problems(
+            {job.schedule.topic for job in jobs if not job.due.republish}
+        )
+        if not problems:
+            return jobs, refused
         fit = []
         for job in jobs:
             problem = None if job.due.republish else problems.get(job.schedule.topic)
@@ -112,103 +155,125 @@ class ScheduleProducer(Worker):
                 refused.append(Refused(job, problem))
         return fit, refused
 
-    def _send(self, jobs: Sequence[Job], before: Snapshot, one_by_one: bool) -> list[Refused]:
-        if not jobs:
-            return []
+    def _schedule_of(self, due: Due) -> Schedule:
+        if due.republish:
+            return _UNREAD  # it is written again as it is, whatever it is
+        if due.id == stand_in_id(due.offset):
+            raise UndeliverableError("it has no key", "null-id", permanent=True)
         try:
-            refused = self._delivery.send(jobs, before, one_by_one=one_by_one)
+            return self._decode(due.value)
+        except FormatError as error:
+            raise UndeliverableError(str(error), "undecodable", permanent=True) from error
+
+    def _send(self, jobs: Sequence[Job], before: Snapshot) -> _Attempt:
+        try:
+            refused = self._delivery.send(jobs, before)
         except (AbortTransactionError, RetriableKafkaError) as error:
-            refused = self._delivery.refused()
-            cause = error.__cause__
-            if isinstance(cause, UndeliverableError) and cause.reason == "not-authorised":
-                return self._send_by_topic(jobs, before, cause)
-            for job in jobs:  # one that was deleted meanwhile holds up all until a timeout
-                self._targets.forget(job.schedule.topic)
-            blamed = {id(found.job.due) for found in refused}
-            self._give_back([job.due for job in jobs if id(job.due) not in blamed], error)
-            return refused
+            return self._after_abort(jobs, error)
         self._aborts = 0
         unfired = {id(found.job.due) for found in refused}
-        self._count([job for job in jobs if id(job.due) not in unfired])
-        return refused
+        fired = [job for job in jobs if id(job.due) not in unfired]
+        self._count(fired)
+        return _Attempt(fired, refused)
 
-    def _send_by_topic(
-        self, jobs: Sequence[Job], before: Snapshot, cause: UndeliverableError
-    ) -> list[Refused]:
-        """Kafka does not say to which topic it let nothing be added: each by itself tells."""
-        by_topic: dict[str, list[Job]] = {}
-        for job in jobs:
-            by_topic.setdefault(_topic_of(job), []).append(job)
-        if len(by_topic) > 1:
-            found = [self._send(each, before, one_by_one=False) for each in by_topic.values()]
-            return list(chain.from_iterable(found))
-        topic = _topic_of(jobs[0])
-        problem = UndeliverableError(f"no permission to write to {topic!r}: {cause}", cause.reason)
-        self._targets.refused(topic, problem)
-        return [Refused(job, problem) for job in jobs]
+    def _after_abort(self, jobs: Sequence[Job], error: Exception) -> _Attempt:
+        """Whom to blame, as far as can be known; the others are fired anew at once."""
+        refused = self._delivery.refused()
+        cause = error.__cause__
+        if isinstance(cause, UndeliverableError) and cause.reason == "not-authorised":
+            # Kafka does not say to which topic it let nothing be added: each by itself tells.
+            by_topic: dict[str, list[Due]] = {}
+            for job in jobs:
+                by_topic.setdefault(job.topic, []).append(job.due)
+            if len(by_topic) > 1:
+                return _Attempt(anew=list(by_topic.values()))
+            topic = jobs[0].topic
+            problem = UndeliverableError(
+                f"no permission to write to {topic!r}: {cause}", cause.reason
+            )
+            self._targets.refused(topic, problem)
+            return _Attempt(refused=[Refused(job, problem) for job in jobs])
+        for job in jobs:  # one that was deleted meanwhile holds up all until a timeout
+            self._targets.forget(job.topic)
+        for found in refused:
+            if found.error.reason == "unacknowledged":
+                self._targets.refused(found.job.topic, found.error)
+        blamed = {id(found.job.due) for found in refused}
+        innocent = [job.due for job in jobs if id(job.due) not in blamed]
+        if refused:
+            self.figures.aborted += 1
+            return _Attempt(refused=refused, anew=[innocent] if innocent else [])
+        self._give_back(innocent, error)
+        return _Attempt()
 
     def _set_aside(self, refused: Sequence[Refused]) -> list[tuple[Job, Failure]]:
         """Hand over what is to be tried again; returns what is to be given up, with its letter."""
-        letters = []
+        letters, failures = [], []
         for job, error, surely in refused:
-            if error.reason != "not-authorised":
-                self._targets.forget(job.schedule.topic)
+            self._targets.forget(job.topic)
             # Refused with others it may be innocent: by itself, then, and without a pause.
-            innocent = error.permanent and not surely
+            innocent = error.reason in _BLAMED and not surely
             failure = self._patience.failure(job.due, error, at_once=innocent)
+            owned = self._owned(job.due)
             ends = not innocent and self._patience.is_over(failure, error)
-            if ends and not job.due.republish and (owned := self._owned(job.due)) is not None:
+            if ends and not job.due.republish and owned is not None:
                 letter = Letter(self._dead_letter_topic or "", letter_headers(failure, owned))
                 letters.append((job._replace(letter=letter), failure))
             else:
-                self._failures.add([failure])
+                failures.append(failure)
             if not innocent:
-                self._tell(job, failure, buried=ends)
+                self.figures.failed[job.schedule.topic, failure.reason] += 1
+                self.figures.errors.add(failure.text)
+                if not letters or letters[-1][1] is not failure:
+                    self._failure_log.say(failure, owned, job.schedule.topic, stays(failure))
+        self._failures.add(failures)
         return letters
 
-    def _bury(self, letters: Sequence[tuple[Job, Failure]], before: Snapshot) -> list[Failure]:
-        """Send dead letters; returns those that have to stay, for their topic refuses them."""
-        if not letters:
-            return []
+    def _bury(self, letters: Sequence[tuple[Job, Failure]]) -> None:
+        """Send dead letters in a transaction of their own; those that are refused stay pending."""
+        if not letters or self.stopping.is_set():
+            return
         topic = self._dead_letter_topic or ""
         failures = {id(job.due): failure for job, failure in letters}
+        before = self._assignment.snapshot()
+        try:
+            held = {id(due) for due in self._claims.begin([job.due for job, _ in letters])}
+            jobs = [job for job, _ in letters if id(job.due) in held]
+            attempt = self._try_to_bury(jobs, topic, before)
+        finally:
+            self._claims.end()
+        for job in attempt.fired:
+            end = f"It went to the dead-letter topic {topic}."
+            where = self._owned(job.due)
+            self._failure_log.say(failures[id(job.due)], where, job.schedule.topic, end)
+        for job, error, _ in attempt.refused:
+            failure = failures[id(job.due)]
+            text = f"{failure.text}; the dead-letter topic does not take it either: {error}"
+            failure = failure._replace(text=text)
+            self._failure_log.say(failure, self._owned(job.due), topic, stays(failure))
+            self._failures.add([failure])
+        for group in attempt.anew:
+            self._claims.give_back(group)  # they come again
+
+    def _try_to_bury(self, jobs: Sequence[Job], topic: str, before: Snapshot) -> _Attempt:
+        if not jobs:
+            return _Attempt()
         try:
             problem = self._targets.problems({topic}).get(topic)
         except (AbortTransactionError, RetriableKafkaError) as error:
-            self._give_back([job.due for job, _ in letters], error)
-            return []
-        jobs = [job for job, _ in letters]
-        refused = (
-            self._send(jobs, before, one_by_one=False)
-            if problem is None
-            else [Refused(job, problem) for job in jobs]
-        )
-        left = []
-        for job, refusal, _ in refused:
-            self._targets.forget(topic)
-            failure = failures[id(job.due)]
-            text = f"{failure.text}; the dead-letter topic does not take it either: {refusal}"
-            self._failure_log.say(failure._replace(text=text), self._owned(job.due), topic, "")
-            left.append(failure._replace(text=text))
-        return left
-
-    def _tell(self, job: Job, failure: Failure, *, buried: bool) -> None:
-        target = job.schedule.topic
-        self.figures.failed[target, failure.reason] += 1
-        self.figures.errors.add(failure.text)
-        seconds = (failure.next_ms - time.time() * 1000) / 1000
-        end = (
-            f"It goes to the dead-letter topic {self._dead_letter_topic}."
-            if buried
-            else f"It stays pending; the next attempt follows in {seconds:.1f} s."
-        )
-        self._failure_log.say(failure, self._owned(job.due), target, end)
+            self._give_back([job.due for job in jobs], error)
+            return _Attempt()
+        if problem is not None:
+            return _Attempt(refused=[Refused(job, problem) for job in jobs])
+        return self._send(jobs, before)
 
     def _owned(self, due: Due) -> TopicPartition | None:
         owned = self._assignment.partitions.get(due.number)
         return None if owned is None else owned.where
 
     def _give_back(self, batch: Sequence[Due], error: Exception) -> None:
+        if not batch:
+            return
         self.figures.aborted += 1
         self.figures.errors.add(str(error))
         self._aborts += 1
@@ -223,32 +288,10 @@ class ScheduleProducer(Worker):
         self.stopping.wait(backoff_seconds * random.uniform(0.5, 1.0))
 
     def _count(self, jobs: Sequence[Job]) -> None:
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = times.now_ms()
         fired = [job for job in jobs if not job.due.republish and job.letter is None]
         buried = [job for job in jobs if job.letter is not None]
         self.figures.republished += len(jobs) - len(fired) - len(buried)
         self.figures.buried.update(job.schedule.topic for job in buried)
         self.figures.fired.update(job.schedule.topic for job in fired)
         self.figures.add_lateness((now_ms - job.due.due_ms) / 1000 for job in fired)
-
-
-def _topic_of(job: Job) -> str:
-    if job.letter is not None:
-        return job.letter.topic
-    return "" if job.due.republish else job.schedule.topic
-
-
-def _apart(batch: Sequence[Due]) -> Iterator[tuple[Sequence[Due], bool]]:
-    """What is fired in transactions of its own, for what fails takes what is beside it along.
-
-    Copies; what was never tried; what was; and, one by one, those of whom one is to blame.
-    """
-    suspects = [due for due in batch if due.tried is not None and due.tried.reason in _BLAMED]
-    again = [due for due in batch if due.tried is not None and due.tried.reason not in _BLAMED]
-    copies = [due for due in batch if due.tried is None and due.republish]
-    fresh = [due for due in batch if due.tried is None and not due.republish]
-    for group in (copies, fresh, again):
-        if group:
-            yield group, False
-    for start in range(0, len(suspects), _SUSPECTS):
-        yield suspects[start : start + _SUSPECTS], True

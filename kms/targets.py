@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from kms.errors import UndeliverableError
 
 _REMEMBER_SECONDS = 0.5
+# Of a topic that failed a whole transaction: so often at most are others undone for its sake.
+_REMEMBER_REFUSAL_SECONDS = 10.0
 _MOST = 10_000  # remembered problems: anybody may write any name
 
 
@@ -27,7 +29,7 @@ class Targets:
         found = {}
         for topic in set(topics) - self._good:
             known = self._bad.get(topic)
-            if known is None or time.monotonic() - known[0] > _REMEMBER_SECONDS:
+            if known is None or time.monotonic() > known[0]:
                 known = self._ask(topic)
             if known is not None:
                 found[topic] = known[1]
@@ -36,10 +38,10 @@ class Targets:
     def refused(self, topic: str, problem: UndeliverableError) -> None:
         """Nothing may be written to it at the moment, although it is there."""
         self._good.discard(topic)
-        self._remember(topic, problem)
+        self._remember(topic, problem, _REMEMBER_REFUSAL_SECONDS)
 
     def forget(self, topic: str) -> None:
-        """It refused something: ask again before the next message."""
+        """Ask again before the next message."""
         self._good.discard(topic)
 
     def _ask(self, topic: str) -> tuple[float, UndeliverableError] | None:
@@ -54,9 +56,9 @@ class Targets:
         return self._remember(topic, problem)
 
     def _remember(
-        self, topic: str, problem: UndeliverableError
+        self, topic: str, problem: UndeliverableError, seconds: float = _REMEMBER_SECONDS
     ) -> tuple[float, UndeliverableError]:
         if len(self._bad) > _MOST:
             self._bad.clear()
-        self._bad[topic] = time.monotonic(), problem
+        self._bad[topic] = time.monotonic() + seconds, problem
         return self._bad[topic]

@@ -36,7 +36,7 @@ class FakeDelivery:
         self.send_errors: list[Exception] = []
         self.forbidden: set[str] = set()  # topics: what is sent to one fails as a whole
         self.exists_errors: list[Exception] = []
-        self.one_by_one: list[list[bytes]] = []  # the ids so sent, by call
+        self.tried: list[list[bytes]] = []  # the ids of each call
         self.together = False  # refusals come for a batch as a whole
         self.refusals: dict[bytes, UndeliverableError] = {}  # by schedule id
         self.caused_abort: list[Refused] = []
@@ -54,11 +54,9 @@ class FakeDelivery:
             raise UndeliverableError("no name of a topic", "illegal-topic", permanent=True)
         return topic in self.topics
 
-    def send(
-        self, jobs: Sequence[Job], before: Snapshot, *, one_by_one: bool = False
-    ) -> list[Refused]:
+    def send(self, jobs: Sequence[Job], before: Snapshot) -> list[Refused]:
         self.before_send()
-        self.one_by_one.append([job.due.id for job in jobs] if one_by_one else [])
+        self.tried.append([job.due.id for job in jobs])
         if self.forbidden & {job.schedule.topic for job in jobs}:
             cause = UndeliverableError("Kafka lets nothing be added", "not-authorised")
             raise AbortTransactionError(str(cause)) from cause

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
-from itertools import chain
 
 import pytest
 
@@ -122,7 +121,7 @@ def test_who_was_refused_with_others_is_judged_alone(instance: Instance) -> None
     instance.producer.start()
     wait_until(lambda: len(instance.sent()) == 3)
     assert letters(instance) == {}
-    assert sorted(chain.from_iterable(instance.delivery.one_by_one)) == [b"a", b"b", b"c"]
+    assert sorted(instance.delivery.tried[1:]) == [[b"a"], [b"b"], [b"c"]]
     assert instance.producer.figures.failed == {}  # nobody was to blame
 
 
@@ -152,6 +151,63 @@ def test_a_topic_without_permission_is_found_out_and_harms_no_other(instance: In
     assert instance.producer.figures.aborted == 0  # nothing innocent was given back
     instance.delivery.forbidden.clear()
     wait_until(lambda: len(instance.sent_ids()) == 4)
+
+
+def test_a_cancel_between_two_transactions_is_seen(instance: Instance) -> None:
+    """Each transaction looks at the claims anew: what was cancelled since is left out."""
+    instance.delivery.topics |= {"closed", "other"}
+    instance.delivery.forbidden.add("closed")
+    for offset, topic in enumerate(["target", "closed", "other"], 7):
+        instance.put(b"%d" % offset, topic, offset)
+    sends = iter(range(100))
+
+    def cancel_after_the_first() -> None:
+        if next(sends) == 1:
+            instance.remove(b"9")
+
+    instance.delivery.before_send = cancel_after_the_first
+    instance.producer.start()
+    wait_until(lambda: bool(instance.noted))
+    assert instance.sent_ids() in ([b"7"], [])
+    wait_until(lambda: instance.sent_ids() == [b"7"])
+    assert b"9" not in instance.sent_ids()
+
+
+def test_a_cancel_before_the_letter_is_seen(instance: Instance) -> None:
+    instance.put_raw(b"rubbish", b"\xff")
+    add = instance.producer._failures.add
+
+    def cancelled(failures: Iterable[Failure]) -> None:
+        add(failures)
+        if instance.rows:
+            instance.remove(b"rubbish")
+
+    instance.producer._failures.add = cancelled  # type: ignore[method-assign]
+    instance.producer.start()
+    wait_until(lambda: not instance.rows)
+    instance.put(b"good", offset=9)
+    wait_until(lambda: instance.sent_ids() == [b"good"])
+    assert letters(instance) == {}
+
+
+def test_a_copy_of_what_cant_be_read_is_written_all_the_same(instance: Instance) -> None:
+    instance.put_raw(b"rubbish", b"\xff", again=True)
+    instance.producer.start()
+    wait_until(lambda: instance.sent_ids() == [b"rubbish"])
+    assert letters(instance) == {}
+
+
+def test_many_suspects_hold_up_nobody(instance: Instance) -> None:
+    too_large = UndeliverableError("too large", "too-large", permanent=True)
+    for offset in range(300):
+        instance.delivery.refusals[b"%d" % offset] = too_large
+        instance.put(b"%d" % offset, offset=offset)
+    instance.delivery.together = True
+    for offset in range(1_000, 1_010):
+        instance.put(b"%d" % offset, offset=offset)
+    instance.producer.start()
+    wait_until(lambda: instance.producer.figures.fired["target"] == 310)
+    assert instance.producer.figures.aborted == 0
 
 
 def test_a_letter_names_its_source() -> None:

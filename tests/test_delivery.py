@@ -57,7 +57,7 @@ class FakeWriter:
         if topic in self.refuses:
             raise self.refuses[topic]
         if topic in self.undelivered:
-            self._refused.append(Undelivered(tag, self.undelivered[topic]))
+            self._refused.append(Undelivered(tag, self.undelivered[topic], topic))
         self.calls.append(Sent(topic, key, value, tuple(headers), partition))
 
     def refused(self) -> list[Undelivered]:
@@ -280,12 +280,25 @@ def test_refused_with_others_is_not_surely_to_blame(assignment: Assignment) -> N
     fires, writer = made(ExactlyOnce, assignment)
     writer.commit_error = UndeliverableError("too large")
     writer.undelivered["target"] = UndeliverableError("too large")
-    for one_by_one in (False, True):
-        writer.calls.clear()
+    for jobs in ([job(), job(4, 8)], [job()]):
         with pytest.raises(AbortTransactionError):
-            fires.send([job(), job(4, 8)], BEFORE, one_by_one=one_by_one)
-        assert [it.surely for it in fires.refused()] == [one_by_one] * 2
-        assert writer.calls.count("flush") == 2 * one_by_one
+            fires.send(jobs, BEFORE)
+        assert {it.surely for it in fires.refused()} == {len(jobs) == 1}
+
+
+def test_who_is_not_acknowledged_is_to_blame_unless_nobody_is(assignment: Assignment) -> None:
+    fires, writer = made(ExactlyOnce, assignment)
+    writer.commit_error = AbortTransactionError("timed out")
+    unacknowledged = UndeliverableError("timed out", "unacknowledged")
+    writer.undelivered["stuck"] = unacknowledged
+    good, stuck = job(), job(4, 8, "stuck")
+    with pytest.raises(AbortTransactionError):
+        fires.send([good, stuck], BEFORE)
+    assert [it.job for it in fires.refused()] == [stuck]
+    writer.undelivered["schedules"] = unacknowledged  # an outage: the tombstones were not, either
+    with pytest.raises(AbortTransactionError):
+        fires.send([good, stuck], BEFORE)
+    assert fires.refused() == []
 
 
 @pytest.mark.parametrize("kind", [ExactlyOnce, AtLeastOnce])

@@ -31,10 +31,11 @@ _ANY_PARTITION = -1
 
 
 class Undelivered(NamedTuple):
-    """A message that Kafka refused: whose it was, and why."""
+    """A message that Kafka refused: whose it was, why, and for which topic."""
 
     tag: object
     error: KafkaError
+    topic: str
 
 
 class Writer(Protocol):
@@ -111,6 +112,11 @@ class _Producer:
             )
         with kafka_errors(f"Looking up topic {topic}"):
             found = self._client.list_topics(topic, timeout=_CALL_SECONDS).topics[topic]
+        leaderless = [each.id for each in found.partitions.values() if each.leader < 0]
+        if leaderless:
+            raise UndeliverableError(
+                f"partition {leaderless[0]} of target topic {topic!r} has no leader", "no-leader"
+            )
         if found.error is None:
             return True
         problem = translated(found.error, f"Looking up topic {topic}")
@@ -127,9 +133,13 @@ class _Producer:
         refused, self._refused = self._refused, []
         return refused
 
-    def _delivered(self, tag: object, error: ck.KafkaError | None, _message: ck.Message) -> None:
+    def _delivered(self, tag: object, error: ck.KafkaError | None, message: ck.Message) -> None:
         if error is not None:
-            self._refused.append(Undelivered(tag, translated(error, "Producing")))
+            topic = message.topic() or ""
+            problem = translated(error, f"Producing to {topic}")
+            if error.code() == ck.KafkaError._MSG_TIMED_OUT:
+                problem = UndeliverableError(str(problem), "unacknowledged")
+            self._refused.append(Undelivered(tag, problem, topic))
 
 
 class TransactionalWriter(_Producer):
