@@ -21,9 +21,13 @@ from local_kafka import KafkaStartError, broker
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
 
+from kms.errors import KmsError
 from tests.broker.cluster import Cluster
 
 _FOLDER = Path(__file__).resolve().parent.parent / ".bench"
+
+# A wait in vain, a process that ended, the broker, the cache.
+_FAILURES = (AssertionError, RuntimeError, OSError, KafkaException, KmsError)
 
 _errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -52,7 +56,6 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
 def main(arguments: Sequence[str]) -> int:
     """Measure, show, write; the exit code is 1 if a case could not be measured."""
     options = parsed(arguments)
-    signal.signal(signal.SIGTERM, _exit_on_signal)
     try:
         results = _measured(options.cases, options.n)
     except KafkaStartError as error:
@@ -89,7 +92,7 @@ def _measured(cases: Sequence[str], n: int | None) -> list[Result]:
             with ExitStack() as of_case, bar:
                 try:
                     results += CASES[name](Workbench(cluster, folder, of_case, bar, n))
-                except (AssertionError, RuntimeError, OSError, KafkaException) as error:
+                except _FAILURES as error:
                     results.append(not_measured(name, f"{type(error).__name__}: {error}"))
     return results
 
@@ -112,4 +115,5 @@ def _exit_on_signal(number: int, _frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _exit_on_signal)
     sys.exit(main(sys.argv[1:]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import bench_command
@@ -112,6 +113,20 @@ class TestCommandLine:
             bench_command.parsed(words)
         assert left.value.code == 2
         assert "scripts/bench: error: " in capsys.readouterr().err
+
+
+def test_a_case_that_fails_says_so_and_the_others_go_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(_bench: object) -> list[Result]:
+        raise RuntimeError("kms ended")
+
+    monkeypatch.setattr(bench_command, "broker", lambda _folder: nullcontext("127.0.0.1:1"))
+    monkeypatch.setattr(bench_command, "CASES", {"ingest": fails, "fire": lambda _bench: [FIRE]})
+    assert bench_command.main(["--pictures", str(tmp_path)]) == 1
+    shown = capsys.readouterr().out
+    assert "ingest: RuntimeError: kms ended" in shown
+    assert "48,000" in shown
 
 
 def test_usage_of_this_process() -> None:
