@@ -29,8 +29,8 @@ BATCH = 5_000  # rows looked at in one go, a partition
 _LONGEST_WAIT = timedelta(minutes=1)  # clocks jump
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _PAUSE_SECONDS = 0.002
-# Schedules that failed before are looked at this often, and this many of a partition at a time:
-# however many there are, they take little from the others.
+# Schedules that failed before are looked at this often, and this many at a time: however many
+# there are, they take little from the others.
 _AGAIN_SECONDS = 0.1
 _AGAIN_BATCH = 500
 
@@ -126,9 +126,10 @@ class CacheJobStore(BaseJobStore):
 
     def _claim_due(self, now_ms: int) -> list[Job]:
         taken: list[Due] = []
-        again = time.monotonic() >= self._again_at
-        if again:
+        room = 0
+        if time.monotonic() >= self._again_at:
             self._again_at = time.monotonic() + _AGAIN_SECONDS
+            room = _AGAIN_BATCH
         for number in self._claims.open_numbers():
             start = self._claims.start_of_search(number)
             if start is None:
@@ -136,15 +137,14 @@ class CacheJobStore(BaseJobStore):
             overtaken = self._reader.overtaken(number, BATCH)
             found = self._reader.due(number, start, now_ms, BATCH)
             end = (found[-1].due_ms, found[-1].offset) if found else start
-            if again:
-                found += self._reader.again(number, now_ms, _AGAIN_BATCH)
-            taken += self._claims.take(number, overtaken + found, end)
+            again = self._reader.again(number, now_ms, room) if room else []
+            room -= len(again)
+            taken += self._claims.take(number, overtaken + found + again, end)
         taken.sort(key=lambda due: due.due_ms)  # stable: a partition's own order stays
         return [ScheduleJob(self._scheduler, _text(due.id), due.due_ms, due) for due in taken]
 
     def _next_due_ms(self) -> int | None:
         found = []
-        next_again_ms = self._reader.next_again_ms()
         # What was just taken is still written as due again: no sooner than the next look.
         earliest_ms = times.now_ms() + int(_AGAIN_SECONDS * 1000)
         for number in self._claims.open_numbers():
@@ -152,8 +152,9 @@ class CacheJobStore(BaseJobStore):
             due_ms = None if start is None else self._reader.next_due_ms(number, start)
             if due_ms is not None:
                 found.append(due_ms)
-            if number in next_again_ms:
-                found.append(max(next_again_ms[number], earliest_ms))
+            again_ms = self._reader.next_again_ms(number)
+            if again_ms is not None:
+                found.append(max(again_ms, earliest_ms))
         return min(found, default=None)
 
 

@@ -288,7 +288,7 @@ def test_what_failed_is_found_again_when_its_time_has_come(store: Store) -> None
     found = store.reader.due(rows.number, BEFORE_ALL, 9, 9)
     store.writer.note([failure(found[0], next_ms=70), failure(found[2], 3)])
     assert [it.id for it in store.reader.due(rows.number, BEFORE_ALL, 9, 9)] == [b"1", b"3"]
-    assert store.reader.next_again_ms() == {rows.number: 50}
+    assert store.reader.next_again_ms(rows.number) == 50
     assert store.reader.again(rows.number, 49, 9) == []
     (again,) = store.reader.again(rows.number, 50, 9)
     assert (plain(again)[:5], again.tried) == (plain(found[2])[:5], (3, 5, "too-large"))
@@ -348,6 +348,6 @@ def test_a_start_and_a_retry_make_all_due_at_once(store: Store, tmp_path: Path) 
     assert store.reader.again(parts[1].number, 0, 9) == []
     assert retry_at_once(store.path, None, None) == 4
     store.writer.note([failure(due) for due in store.reader.again(parts[1].number, 0, 9)])
-    assert store.reader.next_again_ms()[parts[1].number] == 50
+    assert store.reader.next_again_ms(parts[1].number) == 50
     with pytest.raises(CacheError, match="There is no cache"):
         retry_at_once(tmp_path / "none.sqlite", None, None)

@@ -80,7 +80,7 @@ def _fields(found: Found, of_bytes: Any) -> dict[str, Any]:
     failed: tuple[Any, ...] = (None,) * 5
     if pending.failed is not None:
         attempts, since_ms, next_ms, reason, text = pending.failed
-        failed = attempts, iso_time(since_ms), iso_time(next_ms), reason, text
+        failed = attempts, iso_time(since_ms), _next_try(next_ms), reason, text
     values = (
         of_bytes(pending.id),
         None if schedule is None else iso_time(pending.due_ms),
@@ -107,6 +107,10 @@ def _cell(data: bytes | None) -> str | None:
     return None if data is None else data.decode(errors="backslashreplace")
 
 
+def _next_try(next_ms: int) -> str:
+    return "at once" if next_ms == 0 else iso_time(next_ms) or f"{next_ms} ms"
+
+
 def _due(found: Found) -> str:
     if found.schedule is None:
         return "no schedule"
@@ -127,7 +131,7 @@ def _details(found: Found) -> Iterator[str]:
         lines += [
             ("failed", f"{attempts} times since {iso_time(since_ms)}: {reason}"),
             ("message", shown(text.encode())),
-            ("next try", iso_time(next_ms) or ""),
+            ("next try", _next_try(next_ms)),
         ]
     if schedule is not None:
         lines += [
@@ -164,7 +168,7 @@ def _write_failures(found: Iterable[Found]) -> None:
                 Text("" if schedule is None else shown(schedule.topic.encode())),
                 reason,
                 str(attempts),
-                "at once" if next_ms == 0 else iso_time(next_ms),
+                _next_try(next_ms),
                 Text(shown(text.encode())),
                 _record(pending),
             )

@@ -65,8 +65,8 @@ def redrive(
 ) -> None:
     """Put dead letters back on the schedule topics they came from, as they were.
 
-    Each is put back once, however often this is called: a mark on the dead-letter topic says
-    so. What was scheduled under the same id meanwhile is replaced.
+    Each is put back once, however often this is called: a mark on the dead-letter topic says so.
+    What was scheduled under the same id meanwhile is replaced. Records without a key stay.
 
     Example: `python kms.py redrive --reason topic-missing`
     """
@@ -82,6 +82,5 @@ def redrive(
     if wanted and not dry_run:
         put_back(settings, wanted)
     for letter in wanted:
-        shown = "a record without a key" if letter.id is None else values.shown(letter.id)
-        typer.echo(f"{shown} on {letter.where}: {letter.reason}")
+        typer.echo(f"{values.shown(letter.id)} on {letter.where}: {letter.reason}")
     typer.echo(f"{len(wanted)} {'would be' if dry_run else 'were'} put back", err=True)

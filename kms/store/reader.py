@@ -94,13 +94,13 @@ class Reader:
             found = self._connection.execute(_AGAIN, (number, until_ms, limit)).fetchall()
         return [_due(row[:7], Tried(*row[7:])) for row in found]
 
-    def next_again_ms(self) -> dict[int, int]:
-        """When the next attempt of a failed schedule is due, by the partition's number."""
+    def next_again_ms(self, number: int) -> int | None:
+        """When the next attempt of a partition's failed schedules is due, or None."""
         with cache_errors(self._path):
-            found = self._connection.execute(
-                "SELECT number, min(next_ms) FROM failures GROUP BY number"
-            ).fetchall()
-        return dict(found)
+            (found,) = self._connection.execute(
+                "SELECT min(next_ms) FROM failures WHERE number = ?", (number,)
+            ).fetchone()
+        return None if found is None else int(found)
 
     def next_due_ms(self, number: int, after: Position) -> int | None:
         """When the first row past ``after`` is due, or None."""
@@ -139,6 +139,8 @@ class Reader:
     def count(self, wanted: Filter) -> int:
         """How many pending schedules the filter lets through."""
         where, values = _where(wanted)
+        if wanted.failed:
+            where += f" AND state >= {FAILED}"
         with cache_errors(self._path):
             return sum(
                 self._connection.execute(
@@ -211,7 +213,6 @@ def _where(wanted: Filter) -> tuple[str, list[object]]:
     tests = {
         "s.id = ?": wanted.id,
         "due_ms < ?": wanted.before_ms,
-        "state >= ?": FAILED if wanted.failed else None,
     }
     used = {test: value for test, value in tests.items() if value is not None}
     return "WHERE " + " AND ".join(["s.number = ?", *used]), list(used.values())

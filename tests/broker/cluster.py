@@ -8,7 +8,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import confluent_kafka as ck
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+)
 
 from kms.formats import FORMATS
 from kms.schedule import Header, Schedule
@@ -137,6 +143,12 @@ class Cluster:
         request = ck.ConsumerGroupTopicPartitions(group, [ck.TopicPartition(topic, partition)])
         found = self.admin.list_consumer_group_offsets([request])[group].result()
         return int(found.topic_partitions[0].offset)
+
+    def configure(self, topic: str, name: str, value: str) -> None:
+        """Give a topic's setting another value."""
+        entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+        asked = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
+        self.admin.incremental_alter_configs([asked])[asked].result()
 
     def topic_id(self, topic: str) -> str:
         """What the cluster calls a topic, however often its name is used again."""

@@ -7,12 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import confluent_kafka as ck
-from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from kms.formats import FORMATS
 from kms.schedule import Schedule, fired_of
 from tests.broker.cluster import Arrived, Cluster, now_ms, wait_for
-from tests.broker.commands import Kms
 from tests.broker.instance import Instance
 
 MakeInstance = Callable[..., Instance]
@@ -73,13 +71,7 @@ class Scene:
     def compact(self) -> None:
         """What kms expects of the topic; before, the broker takes records without a key."""
         self.cluster.flush()
-        entry = ConfigEntry(
-            "cleanup.policy", "compact", incremental_operation=AlterConfigOpType.SET
-        )
-        resource = ConfigResource(
-            ConfigResource.Type.TOPIC, self.topic, incremental_configs=[entry]
-        )
-        self.cluster.admin.incremental_alter_configs([resource])[resource].result()
+        self.cluster.configure(self.topic, "cleanup.policy", "compact")
 
     def tombstones(self) -> dict[bytes | None, Arrived]:
         return {it.key: it for it in self.cluster.read(self.topic) if it.value is None}
@@ -198,46 +190,6 @@ def test_a_schedule_that_makes_a_schedule_ends(cluster: Cluster, instance: MakeI
     assert len(cluster.read(scene.target)) == 2
 
 
-def test_a_missing_target_fires_soon_after_somebody_creates_it(
-    cluster: Cluster, instance: MakeInstance
-) -> None:
-    scene = Scene(cluster, instance)
-    cluster.schedule(scene.topic, b"early", Schedule(0, "made-later", b"k", b"v"))
-    scene.write_good(100)
-    scene.compact()
-    scene.kms.start()
-    cluster.arrived(scene.target, 100)
-    failures = 'kms_firing_failures_total{reason="topic-missing",topic="made-later"}'
-    wait_for("attempts", lambda: scene.kms.metrics().get(failures, 0) >= 3)
-    cluster.topic(name="made-later")
-    assert [it.value for it in cluster.arrived("made-later", 1, 5)] == [b"v"]
-    assert scene.kms.stop() == 0
-    assert cluster.read(scene.dead) == []
-    cluster.admin.delete_topics(["made-later"])["made-later"].result()
-
-
-def test_a_target_that_is_deleted_while_its_schedules_are_pending(
-    cluster: Cluster, instance: MakeInstance
-) -> None:
-    scene = Scene(cluster, instance, KMS_RETRY_FOR="1s")
-    scene.compact()
-    scene.kms.start()
-    doomed = cluster.topic()
-    cluster.schedule(scene.topic, b"a", Schedule(0, doomed, b"", b"a"))
-    cluster.flush()
-    cluster.arrived(doomed, 1)
-    cluster.admin.delete_topics([doomed])[doomed].result()
-    cluster.schedule(scene.topic, b"b", Schedule(0, doomed, b"", b"b"))
-    scene.write_good(100)
-    cluster.flush()
-    (letter,) = cluster.arrived(scene.dead, 1)
-    assert letter.key == b"b"
-    assert dict(letter.headers)["kms-reason"] == b"topic-missing"
-    cluster.arrived(scene.target, 100)
-    assert scene.kms.stop() == 0
-    assert len(cluster.read(scene.target)) == 100
-
-
 def test_what_is_too_large_for_the_producer_stays_pending(
     cluster: Cluster, instance: MakeInstance
 ) -> None:
@@ -270,67 +222,3 @@ def test_a_large_message_fires_where_its_topic_takes_it(
     kms = instance([topic]).start()
     assert [it.value for it in cluster.arrived(target, 1)] == [value]
     assert kms.stop() == 0
-
-
-def test_without_a_dead_letter_topic_it_stays_and_can_be_tried_again(
-    cluster: Cluster, instance: MakeInstance
-) -> None:
-    pauses = {"KMS_RETRY_PAUSE": "1h", "KMS_RETRY_LONGEST_PAUSE": "1h"}
-    scene = Scene(cluster, instance, KMS_DEAD_LETTER_TOPIC="", **pauses)
-    cluster.schedule(scene.topic, b"early", Schedule(0, "made-by-hand", b"k", b"v"))
-    scene.write(RUBBISH["no Avro"])
-    scene.compact()
-    scene.kms.start()
-    kms = Kms(cluster.bootstrap, scene.kms.cache)
-
-    def failed() -> list[dict[str, object]]:
-        out = kms.ok("inspect", "--failed", "--format", "json")
-        return [json.loads(line) for line in out.splitlines()]
-
-    scene.kms.caught_up()
-    wait_for("both to fail", lambda: len(failed()) == 2)
-    assert {it["id"]: it["reason"] for it in failed()} == {
-        "early": "topic-missing",
-        "bad": "undecodable",
-    }
-    cluster.topic(name="made-by-hand")
-    kms.ok("retry", "early")
-    assert [it.value for it in cluster.arrived("made-by-hand", 1, 10)] == [b"v"]
-    wait_for("the other to be left", lambda: [it["id"] for it in failed()] == ["bad"])
-    cluster.write(scene.topic, b"bad", encoded(scene.target))  # mended by whoever wrote it
-    cluster.flush()
-    cluster.arrived(scene.target, 1)
-    wait_for("none to be left", lambda: failed() == [])
-    assert scene.kms.stop() == 0
-    cluster.admin.delete_topics(["made-by-hand"])["made-by-hand"].result()
-
-
-def test_dead_letters_are_put_back_once(cluster: Cluster, instance: MakeInstance) -> None:
-    scene = Scene(cluster, instance, KMS_RETRY_FOR="1ms")
-    headers: list[tuple[str, bytes | None]] = [("mine", b"\xff")]
-    value = FORMATS["avro"].encode(Schedule(0, "made-at-last", b"k", b"v"))
-    cluster.write(scene.topic, b"late", value, headers=headers)
-    scene.write(RUBBISH["no Avro"])
-    scene.compact()
-    scene.kms.start()
-    cluster.arrived(scene.dead, 2)
-    kms = Kms(cluster.bootstrap, scene.kms.cache)
-    options = ["--kms-dead-letter-topic", scene.dead]
-    cluster.topic(name="made-at-last")
-    dry = kms.run("redrive", *options, "--reason", "topic-missing", "--dry-run")
-    done = kms.run("redrive", *options, "--reason", "topic-missing")
-    assert dry.stdout == done.stdout == f"late on {scene.topic}/0: topic-missing\n".encode()
-    assert [it.value for it in cluster.arrived("made-at-last", 1)] == [b"v"]
-    (back,) = [it for it in cluster.read(scene.topic) if it.key == b"late" and it.value][1:]
-    assert (back.value, back.headers) == (value, headers)
-    again = kms.run("redrive", *options, "--reason", "topic-missing")
-    assert (again.stdout, again.stderr) == (b"", b"0 were put back\n")
-    other = kms.run("redrive", *options)
-    assert other.stdout == f"bad on {scene.topic}/0: undecodable\n".encode()
-    wait_for("it to fail again", lambda: len(_letters(cluster, scene.dead)) == 3)
-    assert scene.kms.stop() == 0
-    cluster.admin.delete_topics(["made-at-last"])["made-at-last"].result()
-
-
-def _letters(cluster: Cluster, topic: str) -> list[Arrived]:
-    return [it for it in cluster.read(topic) if it.value is not None]

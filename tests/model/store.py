@@ -120,8 +120,8 @@ class Store:
     def again(self, _number: int, _until_ms: int, _limit: int) -> list[Due]:
         return []
 
-    def next_again_ms(self) -> dict[int, int]:
-        return {}
+    def next_again_ms(self, _number: int) -> int | None:
+        return None
 
     def was_changed(self) -> bool:
         return False
