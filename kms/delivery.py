@@ -27,6 +27,7 @@ class Letter(NamedTuple):
 
     topic: str
     headers: list[Header]
+    reason: str = ""
 
 
 class Job(NamedTuple):

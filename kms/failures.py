@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from kms.due import Due
 from kms.errors import UndeliverableError
+from kms.figures import MOST_KINDS, OTHERS
 from kms.kafka import TopicPartition
 from kms.schedule import Header
 from kms.settings import Settings
@@ -128,6 +129,8 @@ class FailureLog:
     def say(self, failure: Failure, where: TopicPartition | None, target: str, end: str) -> None:
         """``end`` says what becomes of it, as the last part of the line."""
         kind = target, failure.reason
+        if kind not in self._said_at and len(self._said_at) >= MOST_KINDS:
+            kind = OTHERS, failure.reason
         now = time.monotonic()
         if now - self._said_at.get(kind, float("-inf")) < _SAY_AGAIN_SECONDS:
             self._unsaid[kind] = self._unsaid.get(kind, 0) + 1

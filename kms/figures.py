@@ -15,6 +15,10 @@ LATENESS_BUCKETS_SECONDS = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0),
 )
+# Of target topics with failures: more are counted and said as one.
+MOST_KINDS = 200
+LONGEST_NAME = 249
+OTHERS = "(others)"
 
 
 @dataclass
@@ -53,13 +57,20 @@ class ProducerFigures:
     fired: Counter[str] = field(default_factory=Counter)  # by target topic
     republished: int = 0
     failed: Counter[tuple[str, str]] = field(default_factory=Counter)  # by target and reason
-    buried: Counter[str] = field(default_factory=Counter)  # dead letters, by target topic
+    buried: Counter[str] = field(default_factory=Counter)  # dead letters, by reason
     aborted: int = 0
     lateness_counts: list[int] = field(
         default_factory=lambda: [0] * (len(LATENESS_BUCKETS_SECONDS) + 1)
     )
     lateness_sum_seconds: float = 0.0
     errors: Errors = field(default_factory=Errors)
+
+    def add_failure(self, target: str, reason: str) -> None:
+        """Count a failed attempt; targets beyond a number are one, for anybody may write any."""
+        kind = target[:LONGEST_NAME], reason
+        if kind not in self.failed and len(self.failed) >= MOST_KINDS:
+            kind = OTHERS, reason
+        self.failed[kind] += 1
 
     def add_lateness(self, seconds: Iterable[float]) -> None:
         """Count how late each of a batch was; the last bucket takes what is beyond all."""

@@ -171,7 +171,7 @@ class FiguresCollector(Collector):
         yield _counter(
             "kms_dead_letters",
             "Schedules given up: sent to the dead-letter topic.",
-            ["topic"],
+            ["reason"],
             _labelled(producer.buried),
         )
         count = CounterMetricFamily("kms_errors", "Errors survived.", labels=["thread"])

@@ -217,12 +217,13 @@ class ScheduleProducer(Worker):
             owned = self._owned(job.due)
             ends = not innocent and self._patience.is_over(failure, error)
             if ends and not job.due.republish and owned is not None:
-                letter = Letter(self._dead_letter_topic or "", letter_headers(failure, owned))
+                headers = letter_headers(failure, owned)
+                letter = Letter(self._dead_letter_topic or "", headers, failure.reason)
                 letters.append((job._replace(letter=letter), failure))
             else:
                 failures.append(failure)
             if not innocent:
-                self.figures.failed[job.schedule.topic, failure.reason] += 1
+                self.figures.add_failure(job.schedule.topic, failure.reason)
                 self.figures.errors.add(failure.text)
                 if not letters or letters[-1][1] is not failure:
                     self._failure_log.say(failure, owned, job.schedule.topic, stays(failure))
@@ -290,8 +291,8 @@ class ScheduleProducer(Worker):
     def _count(self, jobs: Sequence[Job]) -> None:
         now_ms = times.now_ms()
         fired = [job for job in jobs if not job.due.republish and job.letter is None]
-        buried = [job for job in jobs if job.letter is not None]
+        buried = [job.letter.reason for job in jobs if job.letter is not None]
         self.figures.republished += len(jobs) - len(fired) - len(buried)
-        self.figures.buried.update(job.schedule.topic for job in buried)
+        self.figures.buried.update(buried)
         self.figures.fired.update(job.schedule.topic for job in fired)
         self.figures.add_lateness((now_ms - job.due.due_ms) / 1000 for job in fired)

@@ -13,6 +13,7 @@ from kms.delivery import Job
 from kms.due import Due, Tried
 from kms.errors import AbortTransactionError, UndeliverableError
 from kms.failures import LETTER_HEADERS, Failure, FailureLog, Patience, letter_headers
+from kms.figures import MOST_KINDS, ProducerFigures
 from kms.kafka import TopicPartition
 from kms.schedule import stand_in_id
 from kms.settings import Settings
@@ -56,7 +57,7 @@ def test_what_nothing_can_heal_is_given_up_at_once(instance: Instance) -> None:
     }
     figures = instance.producer.figures
     wait_until(lambda: figures.fired["target"] == 1)
-    assert figures.buried == {"": 2, "no/topic": 1}
+    assert figures.buried == {"undecodable": 1, "null-id": 1, "illegal-topic": 1}
     assert sum(figures.lateness_counts) == 1  # of what was fired only
 
 
@@ -262,3 +263,16 @@ def test_a_kind_of_failure_is_said_once_a_minute(
         assert part in first
     assert "a partition given up" in other
     assert again.endswith("It stays. 2 more attempts failed like this since it was last said.")
+
+
+def test_names_that_anybody_may_write_fill_neither_log_nor_metrics(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    figures, log = ProducerFigures(), FailureLog()
+    due = Due(NUMBER, b"id", 17, 0, b"")
+    for number in range(1_000):
+        figures.add_failure(f"x{number}" * 100, "topic-missing")
+        log.say(Failure(due, 1, 0, 0, "topic-missing", ""), WHERE, f"x{number}", "")
+    assert len(figures.failed) == len(caplog.records) == MOST_KINDS + 1
+    assert sum(figures.failed.values()) == 1_000
+    assert max(len(target) for target, _ in figures.failed) <= 249

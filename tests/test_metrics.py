@@ -31,7 +31,7 @@ COUNTERS = {
     "kms_records_rejected": {"schedule_topic", "reason"},
     "kms_schedules_fired": {"topic"},
     "kms_firing_failures": {"topic", "reason"},
-    "kms_dead_letters": {"topic"},
+    "kms_dead_letters": {"reason"},
     "kms_transactions_aborted": set(),
     "kms_schedules_republished": set(),
     "kms_errors": {"thread"},
@@ -93,7 +93,7 @@ def fill(scraped: Scraped) -> None:
     rows = scraped.writer.rows(scraped.writer.restart("schedules", 2, "id", "c", 0).number)
     rows[b"a"] = rows[b"b"] = Row(0, 0, b"")
     scraped.writer.commit([rows], {}, {})
-    producer.buried["target"] = 6
+    producer.buried["too-large"] = 6
     scraped.writer.note([Failure(Due(rows.number, b"a", 0, 0, b""), 1, 0, 0, "too-large", "")])
 
 
@@ -143,7 +143,7 @@ def test_values(scraped: Scraped) -> None:
         ("kms_schedules_fired_total", {"topic": "target"}, 5),
         ("kms_firing_failures_total", {"topic": "target", "reason": "too-large"}, 4),
         ("kms_transactions_aborted_total", {}, 8),
-        ("kms_dead_letters_total", {"topic": "target"}, 6),
+        ("kms_dead_letters_total", {"reason": "too-large"}, 6),
         ("kms_schedules_failed", {}, 1),
         ("kms_schedules_republished_total", {}, 9),
         ("kms_errors_total", {"thread": "producer"}, 1),
