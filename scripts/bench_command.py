@@ -9,12 +9,14 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
 from benchmarks.cases import CASES
 from benchmarks.results import Result, not_measured
 from benchmarks.table import machine, notes, result_table
+from benchmarks.usage import busy_percent
 from benchmarks.workbench import Workbench
 from confluent_kafka import KafkaException
 from local_kafka import KafkaStartError, broker
@@ -25,6 +27,9 @@ from kms.errors import KmsError
 from tests.broker.cluster import Cluster
 
 _FOLDER = Path(__file__).resolve().parent.parent / ".bench"
+
+_LOOK_SECONDS = 1.0
+_QUIET_PERCENT = 20.0  # more is said, for the figures are worth less then
 
 # A wait in vain, a process that ended, the broker, the cache.
 _FAILURES = (AssertionError, RuntimeError, OSError, KafkaException, KmsError)
@@ -85,16 +90,25 @@ def _measured(cases: Sequence[str], n: int | None) -> list[Result]:
         _errors.print("Finding or starting a Kafka broker ...")
         cluster = Cluster(exits.enter_context(broker(folder / "kafka")))
         for name in cases:
+            busy = busy_percent(_LOOK_SECONDS)
             _errors.print(f"{name}: {CASES[name].__doc__}")
             bar = Progress(
                 *columns, console=_errors, transient=True, disable=not _errors.is_terminal
             )
             with ExitStack() as of_case, bar:
                 try:
-                    results += CASES[name](Workbench(cluster, folder, of_case, bar, n))
+                    found = CASES[name](Workbench(cluster, folder, of_case, bar, n))
                 except _FAILURES as error:
-                    results.append(not_measured(name, f"{type(error).__name__}: {error}"))
+                    found = [not_measured(name, f"{type(error).__name__}: {error}")]
+            results += _with_disturbance(found, busy)
     return results
+
+
+def _with_disturbance(results: Sequence[Result], busy: float) -> list[Result]:
+    if busy <= _QUIET_PERCENT:
+        return list(results)
+    text = f"{busy:.0f} % of the CPUs were in use before it began"
+    return [replace(each, note=f"{each.note}; {text}".lstrip("; ")) for each in results]
 
 
 def _pictures(results: Sequence[Result], folder: Path) -> list[Path]:

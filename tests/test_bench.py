@@ -12,7 +12,7 @@ from benchmarks.cases import CASES
 from benchmarks.pictures import draw
 from benchmarks.results import Result, not_measured, percentile, scaled
 from benchmarks.table import machine, notes, number, result_table
-from benchmarks.usage import Usage, cpu_seconds, rss_mb
+from benchmarks.usage import Usage, busy_percent, cpu_seconds, rss_mb
 from rich.console import Console
 
 FIRE = Result(
@@ -123,8 +123,10 @@ def test_a_case_that_fails_says_so_and_the_others_go_on(
 
     monkeypatch.setattr(bench_command, "broker", lambda _folder: nullcontext("127.0.0.1:1"))
     monkeypatch.setattr(bench_command, "CASES", {"ingest": fails, "fire": lambda _bench: [FIRE]})
+    monkeypatch.setattr(bench_command, "busy_percent", lambda _seconds: 70.4)
     assert bench_command.main(["--pictures", str(tmp_path)]) == 1
     shown = capsys.readouterr().out
+    assert "fire: a note; 70 % of the CPUs were in use before it began" in shown
     assert "ingest: RuntimeError: kms ended" in shown
     assert "48,000" in shown
 
@@ -135,6 +137,10 @@ def test_usage_of_this_process() -> None:
         assert usage.peak_mb > 10
     assert rss_mb(os.getpid()) > 10
     assert cpu_seconds(os.getpid()) > 0
+
+
+def test_how_busy_the_machine_is() -> None:
+    assert 0 <= busy_percent(0.05) <= 100
 
 
 def test_no_memory_of_a_process_that_ended() -> None:

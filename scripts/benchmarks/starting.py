@@ -14,47 +14,57 @@ from benchmarks.workbench import DAY_MS, LONGEST_SECONDS, Workbench
 from tests.broker.cluster import now_ms, wait_for
 from tests.broker.instance import Instance
 
-_REPEATS = 3
+_REPEATS = 5
 _IDLE_SECONDS = 3.0
 _PHASES = ("loading", "idle", "firing")
 _LOOK_SECONDS = 0.002
 
 
 class _Start(NamedTuple):
-    """Seconds since the process was begun: in its first line, joined, the message arrived."""
+    """Seconds since the process was begun: until all is imported and its first line said, until
+    it had joined the group, and until the message arrived.
+    """
 
-    hello: float
+    imported: float
     joined: float
     arrived: float
     cpu_seconds: float
     peak_mb: float
 
+    def __str__(self) -> str:
+        return (
+            f"imported after {self.imported:.2f} s, joined {self.joined:.2f}, arrived "
+            f"{self.arrived:.2f}, {self.cpu_seconds:.2f} s of CPU"
+        )
+
 
 def restart(bench: Workbench) -> list[Result]:
     """A start with a cache, until a schedule that became due meanwhile arrives."""
     counts = [bench.count(count, 1_000_000) for count in (10_000, 100_000, 1_000_000)]
-    found = {count: _restarts(bench, count) for count in counts}
+    starts = {count: _restarts(bench, count) for count in counts}
+    middles = {count: _middle(found) for count, found in starts.items()}
     limit = _bare_starts(bench)
-    times = [(float(count), start.arrived) for count, start in found.items()]
+    times = {
+        "kms": [(float(count), start.arrived) for count, start in middles.items()],
+        "bare loop": [(float(count), limit.arrived) for count in counts],
+    }
+    goals = ["<= 0.7", "<= 0.7", f"<= 0.7, <= {1.2 * middles[counts[0]].arrived:.2f}"]
     return [
         Result(
             "restart",
             f"{count:,} pending",
             "s",
-            start.arrived,
-            "<= 0.7" if count != counts[-1] else f"<= 0.7, <= {1.2 * found[counts[0]].arrived:.2f}",
+            middles[count].arrived,
+            goal,
             limit.arrived,
-            "interpreter, imports, group join, one record, one transaction",
-            start.peak_mb,
-            note=f"{count:,} pending: first line after {start.hello:.2f} s, group joined "
-            f"{start.joined:.2f}, arrived {start.arrived:.2f}, {start.cpu_seconds:.2f} s of CPU; "
-            f"limit: imports {limit.hello:.2f}, joined {limit.joined:.2f}, arrived "
-            f"{limit.arrived:.2f}, {limit.cpu_seconds:.2f} s of CPU; the middle of {_REPEATS} each",
-            points={"kms": times, "bare loop": [(x, limit.arrived) for x, _ in times]}
-            if count == counts[-1]
-            else {},
+            f"interpreter, imports, group join, one record, one transaction: {limit}",
+            middles[count].peak_mb,
+            note=f"{count:,} pending, the middle of {_REPEATS}: {middles[count]}; "
+            f"the slowest {max(start.arrived for start in starts[count]):.2f} s",
+            details={"seconds": [start.arrived for start in starts[count]]},
+            points=times if count == counts[-1] else {},
         )
-        for count, start in found.items()
+        for count, goal in zip(counts, goals, strict=True)
     ]
 
 
@@ -79,14 +89,14 @@ def memory(bench: Workbench) -> list[Result]:
     ]
 
 
-def _restarts(bench: Workbench, count: int) -> _Start:
+def _restarts(bench: Workbench, count: int) -> list[_Start]:
     target, topic = bench.cluster.topic(), bench.cluster.schedule_topic()
     bench.write(topic, bench.far_future(target, count), count)
     bench.stage(f"loading {count:,}")
     kms = bench.kms(topic).start()
     kms.wait_for_log("Caught up:", seconds=LONGEST_SECONDS)
     kms.stop()
-    return _middle([_restart(bench, kms, topic, target) for _ in range(_REPEATS)])
+    return [_restart(bench, kms, topic, target) for _ in range(_REPEATS)]
 
 
 def _restart(bench: Workbench, kms: Instance, topic: str, target: str) -> _Start:
@@ -96,13 +106,13 @@ def _restart(bench: Workbench, kms: Instance, topic: str, target: str) -> _Start
     started_ms = epoch_ms()
     kms.start()
     with Usage(kms.process.pid) as usage:
-        hello, joined = (_said(kms, text, started_ms) for text in ("kms runs", "Assigned:"))
+        imported, joined = (_said(kms, text, started_ms) for text in ("kms runs", "Assigned:"))
         bench.wait_for_count(arrivals, 1)
         cpu = cpu_seconds(kms.process.pid)
     arrived = (arrivals.last_ms - started_ms) / 1000
     kms.stop()
     arrivals.close()
-    return _Start(hello, joined, arrived, cpu, usage.peak_mb)
+    return _Start(imported, joined, arrived, cpu, usage.peak_mb)
 
 
 def _said(kms: Instance, text: str, started_ms: float) -> float:
@@ -114,11 +124,15 @@ def _said(kms: Instance, text: str, started_ms: float) -> float:
 
 
 def _bare_starts(bench: Workbench) -> _Start:
-    """One that makes its group and its transactional id known, as kms' are, then the others."""
+    """The quickest, after one that makes its group and its transactional id known, as kms' are.
+
+    Seen: librdkafka loses a coordinator's answer when it drops the bootstrap connection that was
+    asked, and asks again half a second later. A limit is without that.
+    """
     target, topic = bench.cluster.topic(), bench.cluster.schedule_topic()
     name = f"bare-{uuid.uuid4().hex[:8]}"
     starts = [_bare_start(bench, name, target, topic, at) for at in range(1 + _REPEATS)]
-    return _middle(starts[1:])
+    return min(starts[1:], key=lambda start: start.arrived)
 
 
 def _bare_start(bench: Workbench, name: str, target: str, topic: str, offset: int) -> _Start:

@@ -31,6 +31,15 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND
 
 
+def busy_percent(seconds: float) -> float:
+    """How much of all CPUs is in use now."""
+    before = _jiffies()
+    time.sleep(seconds)
+    after = _jiffies()
+    idle, total = (now - then for now, then in zip(after, before, strict=True))
+    return 100 * (1 - idle / total) if total else 0.0
+
+
 class Usage:
     """Watches a process while inside: ``peak_mb`` of samples, ``cpu`` seconds since the start."""
 
@@ -67,3 +76,8 @@ class Usage:
 def epoch_ms() -> float:
     """The wall clock in ms, with its fractions."""
     return time.time_ns() / 1e6
+
+
+def _jiffies() -> tuple[int, int]:
+    fields = [int(text) for text in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return fields[3] + fields[4], sum(fields)
