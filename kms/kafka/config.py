@@ -54,7 +54,7 @@ def reader_config(settings: Settings) -> dict[str, Any]:
         "heartbeat.interval.ms": max(settings.kms_session_timeout_ms // 4, 100),
         "max.poll.interval.ms": rebalance_timeout_ms(settings),
         # A schedule topic or partition that appears later is found within this time.
-        "topic.metadata.refresh.interval.ms": 30_000,
+        "topic.metadata.refresh.interval.ms": 10_000,
         # The default pauses a partition for a second whenever the queue is full.
         "fetch.queue.backoff.ms": 20,
     }
