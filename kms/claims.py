@@ -71,6 +71,14 @@ class Claims:
         with self._condition:
             return sum(len(partition.claimed) for partition in self._partitions.values())
 
+    def held(self, number: int, schedule_id: bytes) -> Due | None:
+        """What is claimed under this id: for the consumer, the row as it last committed it.
+
+        Without the lock: only the consumer makes a claim untrue, and it asks between two commits.
+        """
+        partition = self._partitions.get(number)
+        return None if partition is None else partition.claimed.get(schedule_id)
+
     def stored(self, number: int, earliest: Position) -> None:
         """The store now holds new rows of this partition, none of them before ``earliest``.
 

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from kms.assignment import Assignment
 from kms.checkpoints import Checkpoints
 from kms.claims import Claims
+from kms.commits import Commits
 from kms.failures import Failures
 from kms.figures import ConsumerFigures
 from kms.formats import Format
-from kms.kafka import Admin, Offsets, Polled, Received, TopicPartition, TopicReader
+from kms.kafka import Admin, Offsets, TopicPartition, TopicReader
 from kms.lookups import Lookups
 from kms.partition import FoldingPartition
-from kms.schedule import Change, Record, fold, stand_in_id
+from kms.schedule import Change, Record, fold, is_stand_in
 from kms.settings import Settings
 from kms.store import Writer
 from kms.worker import Worker
 
 _LIMIT = 5_000  # records a poll
 _POLL_SECONDS = 0.1
-_COMMIT_RECORDS = 20_000  # large SQLite transactions are faster (design section 5)
-_COMMIT_SECONDS = 0.25
+_SILENCE_SECONDS = 0.005
+_DEFER_SECONDS = 1.0
+_DEFER_LOOK_SECONDS = 0.01
+_MOST_CLAIMS = 100_000  # they take memory until their tombstones are folded
 _REVOKE_GRACE_SECONDS = 5.0
 
 _log = logging.getLogger(__name__)
@@ -45,8 +48,11 @@ class ScheduleConsumer(Worker):
         assignment: Assignment,
         failures: Failures,
         form: Format,
+        is_busy: Callable[[], bool] = lambda: False,
     ) -> None:
+        """``is_busy`` says whether so much is to be fired that the fold should wait a little."""
         super().__init__("consumer")
+        self._is_busy = is_busy
         self.figures = ConsumerFigures()
         self._settings = settings
         self._writer = writer
@@ -59,8 +65,7 @@ class ScheduleConsumer(Worker):
         self._owned: dict[TopicPartition, FoldingPartition] = {}
         self._reader = TopicReader(settings, self)
         self._too_slow: set[TopicPartition] = set()  # read for longer than tombstones are kept
-        self._uncommitted = 0
-        self._committed_at = time.monotonic()
+        self._commits = Commits(writer, claims)
 
     def run(self) -> None:
         try:
@@ -95,7 +100,10 @@ class ScheduleConsumer(Worker):
         )
 
     def _turn(self) -> None:
-        polled = self._reader.poll(_LIMIT, _POLL_SECONDS)
+        self._let_firing_go_first()
+        polled = self._reader.poll(
+            _LIMIT, _SILENCE_SECONDS if self._commits.waiting else _POLL_SECONDS
+        )
         self._assignment.group_metadata = self._reader.group_metadata
         for where, records in polled.records.items():
             part = self._owned.get(where)
@@ -106,71 +114,58 @@ class ScheduleConsumer(Worker):
                 self._owned[where].reached(offset)
         for where in polled.gone:
             self._start_over(where, "its offset is not in the log any more")
-        if self._commit_is_due(polled):
-            self._commit()
+        self._commits.finish(wait=False)
+        if self._commits.is_due(more=polled.count >= _LIMIT, silence=polled.count == 0):
+            self._commit(wait=False)
         self._note_failures()
         self._lookups.turn(self._owned.values())
         self._open_folded()
         self._count()
 
-    def _fold(self, part: FoldingPartition, records: Iterable[Received]) -> None:
-        count = cancelled = unreadable = 0
+    def _let_firing_go_first(self) -> None:
+        # Most of what would be folded now are the tombstones of what is being fired, and each
+        # takes as long of the interpreter lock as a firing does. They can wait, for a while.
+        deadline = time.monotonic() + _DEFER_SECONDS
+        while (
+            self._is_busy()
+            and (self._commits.runs() or self._claims.count() < _MOST_CLAIMS)
+            and time.monotonic() < deadline
+            and not self.stopping.wait(_DEFER_LOOK_SECONDS)
+        ):
+            pass
+
+    def _fold(self, part: FoldingPartition, records: Iterable[Record]) -> None:
+        count = cancelled = 0
         for record in records:
             if record.offset < part.next_offset:
                 continue  # delivered again; the fold has it
             count += 1
             part.next_offset = record.offset + 1
-            has_id = record.id is not None
-            if not has_id:
-                self._count_null_id(part, record)
-                record = record._replace(id=stand_in_id(record.offset))
-            change = fold(part.rows, Record._make(record), part.topic_id, self._due_of)
+            change = fold(part.rows, record, part.topic_id, self._due_of)
             cancelled += change is Change.CANCELLED
-            unreadable += change is Change.UNREADABLE and has_id
-        self._uncommitted += count
-        topic = part.where.topic
-        self.figures.received[topic] += count
-        self.figures.cancelled[topic] += cancelled
-        if unreadable:
-            self.figures.rejected[topic, "undecodable"] += unreadable
+            if change is Change.UNREADABLE or is_stand_in(record.id, record.offset):
+                self._count_rejected(part, record)
+        self._commits.waiting += count
+        self.figures.received[part.where.topic] += count
+        self.figures.cancelled[part.where.topic] += cancelled
 
-    def _count_null_id(self, part: FoldingPartition, record: Received) -> None:
-        self.figures.rejected[part.where.topic, "null-id"] += 1
-        if record.value is None:
+    def _count_rejected(self, part: FoldingPartition, record: Record) -> None:
+        without_id = is_stand_in(record.id, record.offset)
+        reason = "null-id" if without_id else "undecodable"
+        self.figures.rejected[part.where.topic, reason] += 1
+        if without_id and record.value is None:
             _log.error(
                 "The record at %s offset %d has neither key nor value: it cancels nothing.",
                 part.where,
                 record.offset,
             )
 
-    def _commit_is_due(self, polled: Polled) -> bool:
-        # While more is waiting, larger transactions; else at once, for it may be due now.
-        return (
-            polled.count < _LIMIT
-            or self._uncommitted >= _COMMIT_RECORDS
-            or time.monotonic() - self._committed_at >= _COMMIT_SECONDS
-        )
-
-    def _commit(self) -> None:
-        parts = [part for part in self._owned.values() if part.is_dirty()]
-        self._committed_at = time.monotonic()
-        self._uncommitted = 0
-        if not parts:
-            return
-        folded = self._writer.commit(
-            [part.rows for part in parts],
-            {part.number: part.next_offset for part in parts},
-            {part.number: part.seen_ms for part in parts},
-        )
-        for number, change in folded.items():
-            # In this order: a claim that is void now must not hide the row that replaced it.
-            self._claims.folded(number, change.offsets)
-            if change.earliest is not None:
-                self._claims.stored(number, change.earliest)
-        for part in parts:
-            part.committed()  # last: Assignment.snapshot promises claims that are not older
+    def _commit(self, *, wait: bool = True) -> None:
+        self._commits.commit(self._owned.values(), wait=wait)
 
     def _note_failures(self) -> None:
+        if self._commits.runs():
+            return  # the writer is busy
         found = self._failures.take()
         if found:
             self._writer.note(found)
@@ -213,6 +208,7 @@ class ScheduleConsumer(Worker):
     def _take_over(
         self, partitions: list[TopicPartition], *, rebuild: bool = False
     ) -> dict[TopicPartition, int]:
+        self._commits.finish()  # the writer must be free
         found = self._checkpoints.open(partitions, rebuild=rebuild)
         for where, part in found.items():
             self._owned[where] = part

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from kms.assignment import Assignment, OwnedPartition, Snapshot
+from kms.assignment import Assignment, Snapshot
 from kms.due import Due
 from kms.errors import (
     AbortTransactionError,
@@ -16,36 +16,11 @@ from kms.errors import (
     UndeliverableError,
 )
 from kms.kafka import PlainWriter, StretchReader, TransactionalWriter, Writer
-from kms.schedule import Header, Schedule, fired_headers, stand_in_id
+from kms.messages import Job, owned, produce_again, produce_message, produce_tombstone
 from kms.settings import Settings
 
 _FLUSH_SECONDS = 1.0
-
-
-class Letter(NamedTuple):
-    """What is sent instead of a schedule's message when it is given up: its record, and why."""
-
-    topic: str
-    headers: list[Header]
-    reason: str = ""
-
-
-class Job(NamedTuple):
-    """A claimed schedule, decoded: what to send, and whose it is.
-
-    With a ``letter`` that is sent in its stead; the tombstone follows all the same.
-    """
-
-    due: Due
-    schedule: Schedule
-    letter: Letter | None = None
-
-    @property
-    def topic(self) -> str:
-        """Where its message goes; empty for a copy, which goes where its record is."""
-        if self.letter is not None:
-            return self.letter.topic
-        return "" if self.due.republish else self.schedule.topic
+_TURNS = ("", "2")  # what tells the transactional ids of the producers apart
 
 
 class Refused(NamedTuple):
@@ -79,22 +54,33 @@ class Delivery(Protocol):
 
 
 class ExactlyOnce:
-    """Target, tombstone and offsets in one transaction (design section 3)."""
+    """Target, tombstone and offsets in one transaction (design section 3).
+
+    Two producers take turns: while the markers of one transaction are written, the broker lets the
+    next one of the same producer wait.
+    """
 
     def __init__(self, settings: Settings, assignment: Assignment) -> None:
         self._settings = settings
         self._assignment = assignment
         self._give_up: Callable[[], bool] = lambda: False
-        self._writer = TransactionalWriter(settings)
+        self._writers = deque(TransactionalWriter(settings, purpose) for purpose in _TURNS)
         self._stretches: StretchReader | None = None  # rarely needed
         self._alone = False
 
     def start(self, give_up: Callable[[], bool]) -> None:
         self._give_up = give_up
-        try:
-            self._writer.start(give_up)
-        except BrokenProducerError:
-            self._renew()
+        # All of them, before anything fires: each ends what its predecessor left open.
+        for _ in range(len(self._writers)):
+            self._writers.rotate()
+            try:
+                self._writer.start(give_up)
+            except BrokenProducerError:
+                self._renew()
+
+    @property
+    def _writer(self) -> TransactionalWriter:
+        return self._writers[0]
 
     def exists(self, topic: str) -> bool:
         return self._writer.exists(topic)
@@ -118,9 +104,10 @@ class ExactlyOnce:
         So the coordinator refuses the offsets sent with the metadata of then; newer would hide it.
         """
         self._alone = len(jobs) == 1
+        self._writers.rotate()
         self._writer.begin()
         try:
-            refused = [found for job in jobs for found in self._produce(job)]
+            refused = self._produce(jobs)
             numbers = {job.due.number for job in jobs}
             offsets = self._assignment.offsets(numbers)
             if before.group_metadata is None or len(offsets) < len(numbers):
@@ -145,7 +132,7 @@ class ExactlyOnce:
         if not copies:
             return
         self._writer.flush()
-        ids = {(_owned(self._assignment, due).where, due.id) for due in copies}
+        ids = {(owned(self._assignment, due).where, due.id) for due in copies}
         try:
             starts = {where: before.next_offsets[where] for where, _ in ids}
             self._stretches = self._stretches or StretchReader(self._settings)
@@ -168,23 +155,26 @@ class ExactlyOnce:
     def _renew(self) -> None:
         """A new producer under the same id: its start ends whatever the old one left open."""
         while True:
-            self._writer = TransactionalWriter(self._settings)
+            self._writers[0] = TransactionalWriter(self._settings, self._writer.purpose)
             try:
                 return self._writer.start(self._give_up)
             except BrokenProducerError:
                 if self._give_up():
                     raise
 
-    def _produce(self, job: Job) -> list[Refused]:
-        try:
-            if job.due.republish:
-                _produce_again(self._writer, self._assignment, job)
-                return []
-            _produce_message(self._writer, job)
-        except UndeliverableError as error:
-            return [Refused(job, error)]
-        _produce_tombstone(self._writer, self._assignment, job)
-        return []
+    def _produce(self, jobs: Sequence[Job]) -> list[Refused]:
+        refused = []
+        for job in jobs:
+            try:
+                if job.due.republish:
+                    produce_again(self._writer, self._assignment, job)
+                    continue
+                produce_message(self._writer, job)
+            except UndeliverableError as error:
+                refused.append(Refused(job, error))
+                continue
+            produce_tombstone(self._writer, self._assignment, job)
+        return refused
 
 
 class AtLeastOnce:
@@ -223,16 +213,16 @@ class AtLeastOnce:
         for job in jobs:
             try:
                 if job.due.republish:
-                    _produce_again(self._writer, self._assignment, job)
+                    produce_again(self._writer, self._assignment, job)
                 else:
-                    _produce_message(self._writer, job)
+                    produce_message(self._writer, job)
             except UndeliverableError as error:
                 refused.append(Refused(job, error))
         refused += self._acknowledged()
         unsent = {id(found.job) for found in refused}
         fired = [job for job in jobs if id(job) not in unsent and not job.due.republish]
         for job in fired:
-            _produce_tombstone(self._writer, self._assignment, job)
+            produce_tombstone(self._writer, self._assignment, job)
         return refused + self._acknowledged() if fired else refused
 
     def _acknowledged(self) -> list[Refused]:
@@ -240,41 +230,6 @@ class AtLeastOnce:
             if self._give_up():
                 raise RetriableKafkaError("Kafka did not acknowledge all messages in time")
         return self.refused()
-
-
-def _produce_message(writer: Writer, job: Job) -> None:
-    schedule, due = job.schedule, job.due
-    if job.letter is not None:
-        key = None if due.id == stand_in_id(due.offset) else due.id
-        return writer.produce(job.letter.topic, key, due.value, job.letter.headers, tag=job)
-    if any("\0" in name for name, _ in schedule.headers):
-        # confluent_kafka would cut the name there, and it would not arrive byte for byte.
-        raise UndeliverableError(
-            "a header's name holds a NUL byte", "illegal-header", permanent=True
-        )
-    return writer.produce(schedule.topic, schedule.key, schedule.value, schedule.headers, tag=job)
-
-
-def _produce_tombstone(writer: Writer, assignment: Assignment, job: Job) -> None:
-    # On the record's own partition: librdkafka's partitioner would choose another one than the
-    # client that wrote the record, and a tombstone elsewhere deletes nothing.
-    owned = _owned(assignment, job.due)
-    topic, partition = owned.where
-    headers = fired_headers(job.due.offset, owned.topic_id)
-    writer.produce(topic, job.due.id, None, headers, tag=job, partition=partition)
-
-
-def _produce_again(writer: Writer, assignment: Assignment, job: Job) -> None:
-    due = job.due
-    topic, partition = _owned(assignment, due).where
-    writer.produce(topic, due.id, due.value, due.headers, tag=job, partition=partition)
-
-
-def _owned(assignment: Assignment, due: Due) -> OwnedPartition:
-    owned = assignment.partitions.get(due.number)
-    if owned is None:
-        raise AbortTransactionError("a partition was given up meanwhile")
-    return owned
 
 
 class _Undelivered(NamedTuple):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from queue import Empty, SimpleQueue
+import threading
+from collections import deque
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from kms.schedule import Header
+from kms.schedule import Header, Schedule
 
-QUEUE_ROOM = 10_000  # handed over and not yet in a transaction; more would only use memory
+BATCH = 5_000  # schedules in one transaction at most
+QUEUE_ROOM = 2 * BATCH  # handed over and not yet in a transaction; more would only use memory
 
 
 class Tried(NamedTuple):
@@ -21,11 +24,22 @@ class Tried(NamedTuple):
 class Due:
     """A schedule that was handed out: to be fired, or (``republish``) written once more.
 
-    ``tried`` is None before the first failed attempt. Its identity is the claim: another object
-    for the same row is another claim.
+    ``tried`` is None before the first failed attempt. ``schedule`` is the record decoded, while it
+    is on its way to the producer, if it could be. Its identity is the claim: another object for
+    the same row is another claim.
     """
 
-    __slots__ = ("due_ms", "headers", "id", "number", "offset", "republish", "tried", "value")
+    __slots__ = (
+        "due_ms",
+        "headers",
+        "id",
+        "number",
+        "offset",
+        "republish",
+        "schedule",
+        "tried",
+        "value",
+    )
 
     def __init__(
         self,
@@ -46,6 +60,7 @@ class Due:
         self.headers = headers
         self.republish = republish
         self.tried = tried
+        self.schedule: Schedule | None = None
 
 
 class DueQueue:
@@ -53,23 +68,28 @@ class DueQueue:
 
     def __init__(self, room: int = QUEUE_ROOM) -> None:
         self._room = room
-        self._queue: SimpleQueue[Due] = SimpleQueue()
+        self._waiting: deque[Due] = deque()
+        self._condition = threading.Condition()
+        self._last_was_full = False
 
     def full(self) -> bool:
         """Whether whoever fills it should wait."""
-        return self._queue.qsize() >= self._room
+        return len(self._waiting) >= self._room
 
-    def put(self, due: Due) -> None:
-        """Hand one over; never blocks, never loses."""
-        self._queue.put(due)
+    def has_backlog(self) -> bool:
+        """Whether the last batch was as large as one can be: then there is more where it was."""
+        return self._last_was_full
+
+    def put(self, batch: Sequence[Due]) -> None:
+        """Hand some over; never blocks, never loses."""
+        with self._condition:
+            self._waiting.extend(batch)
+            self._condition.notify()
 
     def take(self, limit: int, timeout_seconds: float) -> list[Due]:
-        """Wait for the first one, then take what is there, ``limit`` at most."""
-        batch: list[Due] = []
-        try:
-            batch.append(self._queue.get(timeout=timeout_seconds))
-            while len(batch) < limit:
-                batch.append(self._queue.get_nowait())
-        except Empty:
-            pass  # the batch is what was there
-        return batch
+        """Wait until there is something, then take what is there, ``limit`` at most."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._waiting, timeout_seconds)
+            count = min(limit, len(self._waiting))
+            self._last_was_full = count == BATCH
+            return [self._waiting.popleft() for _ in range(count)]

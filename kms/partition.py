@@ -61,10 +61,10 @@ class FoldingPartition:
             or self.seen_ms != self._written_seen_ms
         )
 
-    def committed(self) -> None:
-        """The store has it all."""
-        self.owned.next_offset = self.next_offset
-        self._written_seen_ms = self.seen_ms
+    def committed(self, next_offset: int, seen_ms: int) -> None:
+        """The store has it all up to this offset, and knows that it was seen then."""
+        self.owned.next_offset = next_offset
+        self._written_seen_ms = seen_ms
 
     def left(self) -> int:
         """How many offsets there are still to fold, as far as is known."""

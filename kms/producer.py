@@ -12,8 +12,8 @@ from typing import NamedTuple
 from kms import times
 from kms.assignment import Assignment, Snapshot
 from kms.claims import Claims
-from kms.delivery import Delivery, Job, Letter, Refused
-from kms.due import Due, DueQueue
+from kms.delivery import Delivery, Refused
+from kms.due import BATCH, Due, DueQueue
 from kms.errors import (
     AbortTransactionError,
     FormatError,
@@ -24,12 +24,12 @@ from kms.failures import Failure, FailureLog, Failures, Patience, letter_headers
 from kms.figures import ProducerFigures
 from kms.formats import Format
 from kms.kafka import TopicPartition
-from kms.schedule import Schedule, stand_in_id
+from kms.messages import Job, Letter
+from kms.schedule import Schedule, is_stand_in
 from kms.settings import Settings
 from kms.targets import Targets
 from kms.worker import Worker
 
-BATCH = 5_000  # schedules in one transaction at most
 _SUSPECTS_SECONDS = 0.02  # for them in each turn; the others wait as long
 _MOST_SUSPECTS = 1_000
 _POLL_SECONDS = 0.1
@@ -158,10 +158,11 @@ class ScheduleProducer(Worker):
     def _schedule_of(self, due: Due) -> Schedule:
         if due.republish:
             return _UNREAD  # it is written again as it is, whatever it is
-        if due.id == stand_in_id(due.offset):
+        if is_stand_in(due.id, due.offset):
             raise UndeliverableError("it has no key", "null-id", permanent=True)
+        schedule, due.schedule = due.schedule, None  # a claim is kept, its message need not be
         try:
-            return self._decode(due.value)
+            return schedule or self._decode(due.value)
         except FormatError as error:
             raise UndeliverableError(str(error), "undecodable", permanent=True) from error
 

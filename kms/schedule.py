@@ -17,6 +17,7 @@ FIRED_OFFSET_HEADER = "kms-fired-offset"
 FIRED_TOPIC_HEADER = "kms-fired-topic"
 
 _AT_ONCE_MS = 0
+_NO_ID = b"kms-no-id-"
 _MOST_DIGITS = 19  # of an offset; int() refuses thousands of them
 
 Header = tuple[str, bytes | None]
@@ -36,7 +37,10 @@ class Schedule(NamedTuple):
 
 
 class Record(NamedTuple):
-    """One record of a schedule topic; ``id`` is its key, ``value`` None a tombstone."""
+    """One record of a schedule topic; ``value`` None is a tombstone.
+
+    ``id`` is its key; of a record without one ``stand_in_id``.
+    """
 
     offset: int
     id: bytes
@@ -103,7 +107,12 @@ def fold(rows: Rows, record: Record, topic_id: str, due_of: Callable[[bytes], in
 
 def stand_in_id(offset: int) -> bytes:
     """The id of a record without a key, so that it has one to be found and ended under."""
-    return b"kms-no-id-%d" % offset
+    return _NO_ID + b"%d" % offset
+
+
+def is_stand_in(schedule_id: bytes, offset: int) -> bool:
+    """Whether the record at this offset has no key."""
+    return schedule_id.startswith(_NO_ID) and schedule_id == stand_in_id(offset)
 
 
 def fired_headers(offset: int, topic_id: str) -> list[Header]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -41,7 +42,7 @@ class Service:
         with ExitStack() as exits:
             scheduler_reader = exits.enter_context(closing(Reader(file.path)))
             metrics_reader = exits.enter_context(closing(Reader(file.path)))
-            self._wire(settings, Writer(file), scheduler_reader)
+            self._wire(settings, file, scheduler_reader)
             self.metrics = MetricsServer(
                 settings,
                 self.consumer.figures,
@@ -84,11 +85,11 @@ class Service:
             self.metrics.url,
         )
 
-    def _wire(self, settings: Settings, writer: Writer, reader: Reader) -> None:
+    def _wire(self, settings: Settings, file: CacheFile, reader: Reader) -> None:
         form = FORMATS["avro"]
         queue, assignment = DueQueue(), Assignment()
         claims = Claims()
-        self.scheduler = DueScheduler(reader, claims, queue)
+        self.scheduler = DueScheduler(reader, claims, queue, form)
         claims.changed = self.scheduler.wakeup
         delivery: Delivery
         if settings.kms_delivery == "exactly-once":
@@ -103,11 +104,12 @@ class Service:
             settings,
             Admin(settings),
             Offsets(settings),
-            writer,
+            Writer(file, claims),
             claims,
             assignment,
             failures,
             form,
+            queue.has_backlog,
         )
 
 
@@ -118,6 +120,7 @@ def run_service(settings: Settings) -> ExitCode:
     process. Raises the KmsError of whatever ended it otherwise.
     """
     checked_properties(settings)
+    _collect_garbage_rarely()
     stopping = threading.Event()
     with _signals(stopping), closing(CacheFile(settings.kms_cache)) as file:
         while not stopping.is_set():
@@ -132,6 +135,15 @@ def run_service(settings: Settings) -> ExitCode:
                 return ExitCode.FAILED
     _log.info("kms ended; everything it had begun is finished or undone.")
     return ExitCode.OK
+
+
+def _collect_garbage_rarely() -> None:
+    """With Python's own limits a quarter of the time of firing went into looking for cycles.
+
+    Measured, with tens of thousands of claims alive. kms makes next to no cycles.
+    """
+    gc.freeze()  # what was imported stays
+    gc.set_threshold(200_000, 10, 10)
 
 
 def _end(worker: Worker) -> None:

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 from kms import times
 from kms.assignment import Assignment, OwnedPartition, Snapshot
 from kms.claims import Claims
-from kms.delivery import Job, Refused
+from kms.delivery import Refused
 from kms.due import Due, DueQueue, Tried
 from kms.errors import AbortTransactionError, UndeliverableError
 from kms.failures import Failure, Failures
 from kms.formats import FORMATS
 from kms.kafka import TopicPartition
+from kms.messages import Job
 from kms.producer import ScheduleProducer
 from kms.schedule import Schedule
 from kms.settings import Settings
@@ -189,4 +190,4 @@ class Instance:
             ]
             fresh = [(due.due_ms, due.offset) for due in found if due.tried is None]
             for due in self.claims.take(NUMBER, found, max(fresh, default=None)):
-                self.queue.put(due)
+                self.queue.put([due])

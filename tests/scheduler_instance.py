@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kms.claims import Claims, Position
 from kms.due import Due, DueQueue
+from kms.formats import FORMATS
 from kms.schedule import Row
 from kms.scheduler import DueScheduler
 from kms.store import CacheFile, PartitionRows, Reader, Writer
@@ -58,9 +59,9 @@ class Instance:
     """A scheduler, and what is around it in the service."""
 
     def __init__(self, file: CacheFile, room: int = 10_000) -> None:
-        self.writer, self.reader = Writer(file), WatchedReader(file.path)
         self.claims, self.queue = Claims(), DueQueue(room)
-        self.scheduler = DueScheduler(self.reader, self.claims, self.queue)
+        self.writer, self.reader = Writer(file, self.claims), WatchedReader(file.path)
+        self.scheduler = DueScheduler(self.reader, self.claims, self.queue, FORMATS["avro"])
         self.claims.changed = self.scheduler.wakeup
         self.parts = [self.partition("schedules", number) for number in range(2)]
 

@@ -9,12 +9,12 @@ from contextlib import closing
 
 import pytest
 
-from kms.delivery import Job
 from kms.due import Due, Tried
 from kms.errors import AbortTransactionError, UndeliverableError
 from kms.failures import LETTER_HEADERS, Failure, FailureLog, Patience, letter_headers
 from kms.figures import MOST_KINDS, ProducerFigures
 from kms.kafka import TopicPartition
+from kms.messages import Job
 from kms.schedule import stand_in_id
 from kms.settings import Settings
 from kms.times import Duration, now_ms

@@ -9,7 +9,7 @@ import pytest
 
 from kms import delivery
 from kms.assignment import Assignment, OwnedPartition, Snapshot
-from kms.delivery import AtLeastOnce, ExactlyOnce, Job, Letter, Refused
+from kms.delivery import AtLeastOnce, ExactlyOnce, Refused
 from kms.due import Due
 from kms.errors import (
     AbortTransactionError,
@@ -19,6 +19,7 @@ from kms.errors import (
     UndeliverableError,
 )
 from kms.kafka import TopicPartition, Undelivered
+from kms.messages import Job, Letter
 from kms.schedule import Header, Schedule, fired_headers, stand_in_id
 from kms.settings import Settings
 
@@ -36,7 +37,8 @@ class Sent(NamedTuple):
 class FakeWriter:
     """Both kinds of writer; notes every call in ``calls``."""
 
-    def __init__(self, _settings: Settings) -> None:
+    def __init__(self, _settings: Settings, purpose: str = "") -> None:
+        self.purpose = purpose
         self.calls: list[Any] = []
         self.refuses: dict[str, Exception] = {}  # at once, by topic
         self.undelivered: dict[str, KafkaError] = {}  # later, by topic
@@ -104,6 +106,7 @@ class FakeStretches:
 @pytest.fixture(autouse=True)
 def fake_writers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery, "TransactionalWriter", FakeWriter)
+    monkeypatch.setattr(delivery, "_TURNS", ("",))
     monkeypatch.setattr(delivery, "PlainWriter", FakeWriter)
     monkeypatch.setattr(delivery, "StretchReader", FakeStretches)
     FakeStretches.found, FakeStretches.asked, FakeStretches.error = [], [], None
@@ -157,6 +160,22 @@ def test_target_tombstone_and_offsets_are_one_transaction(assignment: Assignment
         ("commit", {SCHEDULES: 100, more: 300}, "metadata"),
     ]
     assert FakeStretches.asked == []  # that is for copies only
+
+
+def test_producers_take_turns_and_each_is_started(
+    assignment: Assignment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "_TURNS", ("", "2"))
+    fires = ExactlyOnce(Settings(), assignment)
+    fires.start(lambda: False)
+    used: dict[str, list[Any]] = {writer.purpose: writer.calls for writer in fires._writers}  # type: ignore[attr-defined]
+    assert used == {"": ["start"], "2": ["start"]}
+    order = []
+    for offset in range(4):
+        fires.send([job(offset=offset)], BEFORE)
+        order.append(fires._writer.purpose)
+        assert used[order[-1]][-1] == ("commit", {SCHEDULES: 100}, "metadata")
+    assert order in (["", "2"] * 2, ["2", ""] * 2)
 
 
 def test_a_copy_is_written_as_it_was_where_it_was(assignment: Assignment) -> None:

@@ -57,7 +57,7 @@ def look(instance: Instance) -> list[Due]:
     """One look of the job store at what is due, in this thread."""
     store = CacheJobStore(instance.reader, instance.claims, instance.queue, instance.scheduler)
     store.start(instance.scheduler._scheduler, "default")
-    return [job.due for job in store.get_due_jobs(datetime.now(UTC))]
+    return [due for job in store.get_due_jobs(datetime.now(UTC)) for due in job.batch]
 
 
 def test_what_was_overtaken_is_handed_out_at_once_and_once(instance: Instance) -> None:

@@ -28,7 +28,7 @@ from kms.store import (
     Writer,
     retry_at_once,
 )
-from kms.store.writer import pack_headers, unpack_headers
+from kms.store.bulk import pack_headers, unpack_headers
 from tests.test_schedule import TOPIC, fold_all, logs
 
 BEFORE_ALL: Position = (-(2**63), -1)
@@ -173,7 +173,7 @@ def test_rows_come_back_byte_for_byte(store: Store) -> None:
     for schedule_id, row in wanted.items():
         rows[schedule_id] = row
     store.commit(rows)
-    assert rows.changed == {}
+    assert rows.changed == rows.sealed == {}
     assert {i: rows.get(i) for i in wanted} == wanted
     found = store.reader.due(rows.number, BEFORE_ALL, 2**63 - 1, 99)
     found += store.reader.overtaken(rows.number, 99)

@@ -4,7 +4,7 @@ from kms.kafka.access import check_access
 from kms.kafka.admin import Admin, TopicInfo
 from kms.kafka.config import checked_properties, transactional_id
 from kms.kafka.offsets import Offsets
-from kms.kafka.reader import AssignmentListener, Polled, Received, TopicReader
+from kms.kafka.reader import AssignmentListener, Polled, TopicReader
 from kms.kafka.sender import Sender
 from kms.kafka.stretch import StretchReader
 from kms.kafka.tail import Tail, TailRecord, read_all
@@ -17,7 +17,6 @@ __all__ = [
     "Offsets",
     "PlainWriter",
     "Polled",
-    "Received",
     "Sender",
     "StretchReader",
     "Tail",

@@ -57,6 +57,7 @@ def reader_config(settings: Settings) -> dict[str, Any]:
         "topic.metadata.refresh.interval.ms": 10_000,
         # The default pauses a partition for a second whenever the queue is full.
         "fetch.queue.backoff.ms": 20,
+        "queued.min.messages": 20_000,
     }
     if settings.kms_instance_id is not None:
         config["group.instance.id"] = settings.kms_instance_id

@@ -91,11 +91,7 @@ class _Producer:
             except BufferError:
                 self._client.poll(0.1)
             except ck.KafkaException as error:
-                problem = translated(error.args[0], f"Producing to {topic}")
-                if error.args[0].code() == ck.KafkaError._STATE:
-                    # The transaction failed while its batch was still being produced.
-                    raise AbortTransactionError(str(problem)) from error
-                raise problem from error
+                self._raise_refusal(error, f"Producing to {topic}")
 
     def exists(self, topic: str) -> bool:
         """Whether the topic is there; raises RetriableKafkaError if nobody answers.
@@ -133,6 +129,9 @@ class _Producer:
         refused, self._refused = self._refused, []
         return refused
 
+    def _raise_refusal(self, error: ck.KafkaException, doing: str) -> NoReturn:
+        raise translated(error.args[0], doing) from error
+
     def _delivered(self, tag: object, error: ck.KafkaError | None, message: ck.Message) -> None:
         if error is not None:
             topic = message.topic() or ""
@@ -153,6 +152,7 @@ class TransactionalWriter(_Producer):
 
     def __init__(self, settings: Settings, purpose: str = "") -> None:
         super().__init__(transactional_config(settings, purpose))
+        self.purpose = purpose
         self._calls = BoundedCalls("transactions")
         self._id = transactional_id(settings, purpose)
         self._timeout_seconds = settings.kms_transaction_timeout_ms / 1000
@@ -167,22 +167,6 @@ class TransactionalWriter(_Producer):
         """Start a transaction."""
         with kafka_errors("Beginning a transaction"):
             self._client.begin_transaction()
-
-    def produce(
-        self,
-        topic: str,
-        key: bytes | None,
-        value: bytes | None,
-        headers: Sequence[Header],
-        *,
-        tag: object,
-        partition: int = _ANY_PARTITION,
-    ) -> None:
-        """As for every producer; if the transaction has failed, raises what it failed with."""
-        try:
-            super().produce(topic, key, value, headers, tag=tag, partition=partition)
-        except AbortTransactionError as error:
-            self._raise_why(error)
 
     def flush(self) -> None:
         """Wait until all that was produced lies in the log; what was refused does not."""
@@ -213,8 +197,14 @@ class TransactionalWriter(_Producer):
         deadline = time.monotonic() + self._timeout_seconds
         self._until_done("Aborting a transaction", self._client.abort_transaction, deadline)
 
-    def _raise_why(self, error: AbortTransactionError) -> NoReturn:
-        # librdkafka tells it to who tries to commit: one that failed can't be committed.
+    def _raise_refusal(self, error: ck.KafkaException, doing: str) -> NoReturn:
+        problem = translated(error.args[0], doing)
+        if error.args[0].code() != ck.KafkaError._STATE and not isinstance(
+            problem, AbortTransactionError
+        ):
+            raise problem from error
+        # The transaction failed while its batch was still being produced. With what, librdkafka
+        # tells who tries to commit it: one that failed can't be committed.
         doing = "A transaction"
         with kafka_errors(doing):
             self._calls.call(doing, self._client.commit_transaction, _CALL_SECONDS)

@@ -227,5 +227,5 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode = WAL")  # readers beside the one writer
     connection.execute("PRAGMA synchronous = NORMAL")  # whole after a power cut, if a bit older
-    connection.execute("PRAGMA cache_size = -65536")  # KiB
+    connection.execute("PRAGMA cache_size = -16384")  # KiB
     return connection

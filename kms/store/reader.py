@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 from kms.claims import Position
 from kms.due import Due, Tried
+from kms.store.bulk import unpack_headers
 from kms.store.file import FAILED, OVERTAKEN, PENDING, cache_errors, connect_for_reading
-from kms.store.writer import Checkpoint, unpack_headers
+from kms.store.writer import Checkpoint
 
 _STATES = 4
 _DUE = "SELECT number, id, offset, due_ms, value, headers, state FROM schedules WHERE number = ?"

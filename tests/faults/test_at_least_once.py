@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kms.producer import BATCH
+from kms.due import BATCH
 from tests.broker.cluster import Cluster
 from tests.broker.instance import Instance
 from tests.faults.ledger import Ledger

@@ -12,7 +12,8 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from kms.errors import FencedError, RetriableKafkaError
-from kms.kafka import Polled, Received, TopicInfo, TopicPartition
+from kms.kafka import Polled, TopicInfo, TopicPartition
+from kms.schedule import Record
 from tests.model import rules
 from tests.model.kafka import CLUSTER_ID, TOPIC, TOPIC_ID
 from tests.model.steps import pause
@@ -114,14 +115,14 @@ class Reader:
 
     def poll(self, _limit: int, _timeout_seconds: float) -> Polled:
         self._serve()
-        records: dict[TopicPartition, list[Received]] = {}
+        records: dict[TopicPartition, list[Record]] = {}
         ends = {}
         for where, position in self.positions.items():
             log = self._world.kafka.schedules[where.partition]
             found, self.positions[where], at_end = log.read(position, self._owner.limit)
             if found:
                 self.delivered[where.partition].update(it.offset for it in found)
-                records[where] = [Received(*it[:3], list(it.headers)) for it in found]
+                records[where] = list(found)
             if at_end:
                 ends[where] = self.positions[where]
         pause()

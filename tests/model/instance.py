@@ -111,7 +111,7 @@ class PatientQueue(DueQueue):
 
 
 class Instance:
-    """A process, from its start to its end. ``name`` is its transactional id."""
+    """A process, from its start to its end; its transactional ids begin with ``name``."""
 
     def __init__(self, world: World, name: str, cache: Cache) -> None:
         self.world = world
@@ -120,7 +120,8 @@ class Instance:
         self.busy = False
         self.alive = True
         self.store = Store(self, cache)
-        self.reader, self.writer = Reader(self), Writer(self)
+        self.reader = Reader(self)
+        self.writers: dict[str, Writer] = {}
         self._seen: dict[int, int] = {}  # by partition: folded, or stable when it was taken over
         self._folded: dict[int, int] = {}
         self._firings: dict[int, Firing] = {}  # by id() of the claim
@@ -174,7 +175,7 @@ class Instance:
 
     def is_firing(self) -> bool:
         """Whether it is in the middle of a transaction."""
-        return self.writer.running
+        return any(writer.running for writer in self.writers.values())
 
     def position(self, number: int, otherwise: int) -> int:
         """How far this process has read a partition, if it reads it at all."""
@@ -231,7 +232,7 @@ class Instance:
         self.claims = claims = WatchedClaims(self)
         failures = Failures()
         with (
-            patch("kms.delivery.TransactionalWriter", lambda _settings: self.writer),
+            patch("kms.delivery.TransactionalWriter", self._make_writer),
             patch("kms.consumer.TopicReader", lambda _settings, _listener: self.reader),
             patch("kms.lookups.ThreadPoolExecutor", lambda **_: Pool(self)),
         ):
@@ -246,13 +247,17 @@ class Instance:
         self.producer.stopping = cast(threading.Event, NoWait())
         self._jobs = CacheJobStore(store, claims, self.queue, self.producer)
 
+    def _make_writer(self, _settings: Settings, purpose: str) -> Writer:
+        self.writers[purpose] = Writer(self, purpose)
+        return self.writers[purpose]
+
     def _consume(self) -> None:
         while True:
             rest()
             self.consumer._turn()
 
     def _schedule(self) -> None:
-        hand_over = HandOver(self.queue)
+        hand_over = HandOver(self.queue, FORM)
         while True:
             rest()
             for job in self._jobs._claim_due(self.world.clock.now_ms):

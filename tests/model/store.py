@@ -39,6 +39,9 @@ class Rows:
     def get(self, schedule_id: bytes) -> Row | None:
         if schedule_id in self.changed:
             return self.changed[schedule_id]
+        due = self._store.owner.claims.held(self.number, schedule_id)
+        if due is not None:
+            return Row(due.offset, due.due_ms, due.value, due.headers, due.republish)
         return self._store.cache.rows[self.number].get(schedule_id)
 
     def __setitem__(self, schedule_id: bytes, row: Row) -> None:
@@ -46,6 +49,9 @@ class Rows:
 
     def __delitem__(self, schedule_id: bytes) -> None:
         self.changed[schedule_id] = None
+
+    def written(self) -> None:
+        pass
 
 
 class Store:
@@ -56,7 +62,7 @@ class Store:
 
     def __init__(self, owner: Instance, cache: Cache) -> None:
         self.cache = self.before = cache
-        self._owner = owner
+        self.owner = owner
 
     def checkpoint(self, _topic: str, partition: int) -> Checkpoint | None:
         return self.cache.checkpoints.get(partition)
@@ -64,7 +70,7 @@ class Store:
     def restart(
         self, topic: str, partition: int, topic_id: str, cluster_id: str, next_offset: int
     ) -> Checkpoint:
-        now_ms = self._owner.world.clock.now_ms
+        now_ms = self.owner.world.clock.now_ms
         known = Checkpoint(partition, topic, partition, topic_id, cluster_id, next_offset, now_ms)
         self._write({partition: known}, {partition: {}}, {partition: frozenset()})
         return known
@@ -91,13 +97,13 @@ class Store:
             )
             for number, offset in next_offsets.items()
         }
-        delivered = self._owner.reader.delivered
+        delivered = self.owner.reader.delivered
         read = {
             number: self.cache.read[number] | {it for it in delivered[number] if it < offset}
             for number, offset in next_offsets.items()
         }
         self._write(checkpoints, changes, read)
-        self._owner.stored(next_offsets, found)
+        self.owner.stored(next_offsets, found)
         pause()
         return found
 

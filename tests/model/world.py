@@ -17,6 +17,7 @@ from tests.model.kafka import Kafka
 from tests.model.ledger import Ledger, Write
 from tests.model.steps import HOUR_MS, SECOND_MS, Clock
 from tests.model.store import Cache
+from tests.model.writer import Writer
 
 # The service's modules that ask what time it is.
 TIMED = [
@@ -164,7 +165,7 @@ class World:
         possible = {
             "time_out": True in open_now,
             "write_marker": False in open_now,
-            "deliver": any(each.writer.queued for each in self.processes()),
+            "deliver": any(writer.queued for writer in self._writers()),
         }
         return {kind for kind, can_be in possible.items() if not can_be}
 
@@ -174,7 +175,7 @@ class World:
 
     def deliver(self, which: int) -> None:
         """A producer's queued records for one partition reach it."""
-        queued = [(each.writer, it.log) for each in self.processes() for it in each.writer.queued]
+        queued = [(writer, it.log) for writer in self._writers() for it in writer.queued]
         if queued:
             writer, log = queued[which % len(queued)]
             writer.deliver(log)
@@ -259,7 +260,7 @@ class World:
         raise AssertionError("it never comes to an end: " + "; ".join(self.story[-20:]))
 
     def _go_on(self) -> None:
-        kafka, names = self.kafka, {it.name for it in self.processes()}
+        kafka, names = self.kafka, {writer.name for writer in self._writers()}
         for name, txn in list(kafka.running.items()):
             if txn.committed is None and name not in names:
                 kafka.time_out(name)
@@ -278,6 +279,9 @@ class World:
             each.catch_up()
             each.run(SCHEDULER)
             each.run(PRODUCER)
+
+    def _writers(self) -> list[Writer]:
+        return [writer for each in self.processes() for writer in each.writers.values()]
 
     def _process(self, which: int, wanted: Callable[[Instance], bool] | None = None) -> Instance:
         """Number ``which`` of those that are ``wanted``, or of all if none is."""

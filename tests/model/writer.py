@@ -7,10 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kms.delivery import Job
 from kms.due import Due
 from kms.errors import AbortTransactionError, FencedError
 from kms.kafka import TopicPartition
+from kms.messages import Job
 from kms.schedule import EXPIRED_HEADER, Header
 from tests.model import rules
 from tests.model.group import StaleMemberError
@@ -38,7 +38,9 @@ class Writer:
     before the commit, and can do so after the offsets.
     """
 
-    def __init__(self, owner: Instance) -> None:
+    def __init__(self, owner: Instance, purpose: str) -> None:
+        self.purpose = purpose
+        self.name = owner.name + purpose  # its transactional id
         self.queued: list[Message] = []
         self.running = False
         self._owner = owner
@@ -47,7 +49,7 @@ class Writer:
         self._epoch = 0
 
     def start(self, _give_up: Callable[[], bool]) -> None:
-        while (epoch := self._kafka.start(self._owner.name)) is None:
+        while (epoch := self._kafka.start(self.name)) is None:
             rest()
         self._epoch = epoch
 
@@ -95,22 +97,20 @@ class Writer:
         pause()
         if self._world.has(rules.OFFSETS):
             self._until_done(
-                lambda: self._kafka.send_offsets(
-                    self._owner.name, self._epoch, *group_metadata, parts
-                )
+                lambda: self._kafka.send_offsets(self.name, self._epoch, *group_metadata, parts)
             )
             self._owner.says("has its offsets accepted by the group")
             pause()
         self._until_done(self._flush)
         pause()
-        self._until_done(lambda: self._kafka.end(self._owner.name, self._epoch, commit=True))
+        self._until_done(lambda: self._kafka.end(self.name, self._epoch, commit=True))
         self._owner.says("commits its transaction")
         pause()
         self.running = False
 
     def abort(self) -> None:
         self.queued.clear()
-        self._until_done(lambda: self._kafka.end(self._owner.name, self._epoch, commit=False))
+        self._until_done(lambda: self._kafka.end(self.name, self._epoch, commit=False))
         self._owner.says("aborts its transaction")
         pause()
         self.running = False
@@ -122,7 +122,7 @@ class Writer:
     def _send(self, log: Log) -> None:
         for message in [it for it in self.queued if it.log is log]:
             firing = self._owner.firing(message.due) if log is self._kafka.target else None
-            offset = self._kafka.produce(self._owner.name, self._epoch, log, message.record, firing)
+            offset = self._kafka.produce(self.name, self._epoch, log, message.record, firing)
             self.queued.remove(message)
             self._owner.delivered(message.due, log, offset)
 

@@ -1,0 +1,76 @@
+"""What is sent for a schedule: its message or dead letter and its tombstone, or a copy of it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from kms.assignment import Assignment, OwnedPartition
+from kms.due import Due
+from kms.errors import AbortTransactionError, UndeliverableError
+from kms.kafka import Writer
+from kms.schedule import Header, Schedule, fired_headers, is_stand_in
+
+
+class Letter(NamedTuple):
+    """What is sent instead of a schedule's message when it is given up: its record, and why."""
+
+    topic: str
+    headers: list[Header]
+    reason: str = ""
+
+
+class Job(NamedTuple):
+    """A claimed schedule, decoded: what to send, and whose it is.
+
+    With a ``letter`` that is sent in its stead; the tombstone follows all the same.
+    """
+
+    due: Due
+    schedule: Schedule
+    letter: Letter | None = None
+
+    @property
+    def topic(self) -> str:
+        """Where its message goes; empty for a copy, which goes where its record is."""
+        if self.letter is not None:
+            return self.letter.topic
+        return "" if self.due.republish else self.schedule.topic
+
+
+def produce_message(writer: Writer, job: Job) -> None:
+    """The message, or the letter in its stead; UndeliverableError if that is refused at once."""
+    schedule, due = job.schedule, job.due
+    if job.letter is not None:
+        key = None if is_stand_in(due.id, due.offset) else due.id
+        return writer.produce(job.letter.topic, key, due.value, job.letter.headers, tag=job)
+    if schedule.headers and any("\0" in name for name, _ in schedule.headers):
+        # confluent_kafka would cut the name there, and it would not arrive byte for byte.
+        raise UndeliverableError(
+            "a header's name holds a NUL byte", "illegal-header", permanent=True
+        )
+    return writer.produce(schedule.topic, schedule.key, schedule.value, schedule.headers, tag=job)
+
+
+def produce_tombstone(writer: Writer, assignment: Assignment, job: Job) -> None:
+    """What ends the schedule: raises AbortTransactionError if its partition was given up."""
+    # On the record's own partition: librdkafka's partitioner would choose another one than the
+    # client that wrote the record, and a tombstone elsewhere deletes nothing.
+    found = owned(assignment, job.due)
+    topic, partition = found.where
+    headers = fired_headers(job.due.offset, found.topic_id)
+    writer.produce(topic, job.due.id, None, headers, tag=job, partition=partition)
+
+
+def produce_again(writer: Writer, assignment: Assignment, job: Job) -> None:
+    """The record once more, where it is; raises as for a tombstone."""
+    due = job.due
+    topic, partition = owned(assignment, due).where
+    writer.produce(topic, due.id, due.value, due.headers, tag=job, partition=partition)
+
+
+def owned(assignment: Assignment, due: Due) -> OwnedPartition:
+    """Where a schedule belongs; raises AbortTransactionError if that was given up."""
+    found = assignment.partitions.get(due.number)
+    if found is None:
+        raise AbortTransactionError("a partition was given up meanwhile")
+    return found
