@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from kms.claims import Position
 from kms.due import Due
 from kms.schedule import Row
 from kms.store import Checkpoint, Folded
-from tests.model.steps import pause
+from tests.model.steps import pause, rest
 
 if TYPE_CHECKING:
     from tests.model.instance import Instance
@@ -34,11 +35,13 @@ class Rows:
     def __init__(self, store: Store, number: int) -> None:
         self.number = number
         self.changed: dict[bytes, Row | None] = {}
+        self.sealed: dict[bytes, Row | None] = {}
         self._store = store
 
     def get(self, schedule_id: bytes) -> Row | None:
-        if schedule_id in self.changed:
-            return self.changed[schedule_id]
+        for recent in (self.changed, self.sealed):
+            if schedule_id in recent:
+                return recent[schedule_id]
         due = self._store.owner.claims.held(self.number, schedule_id)
         if due is not None:
             return Row(due.offset, due.due_ms, due.value, due.headers, due.republish)
@@ -50,8 +53,20 @@ class Rows:
     def __delitem__(self, schedule_id: bytes) -> None:
         self.changed[schedule_id] = None
 
+    def seal(self) -> None:
+        self.sealed, self.changed = self.changed, {}
+
     def written(self) -> None:
-        pass
+        self.sealed = {}
+
+
+class Patient(Future[dict[int, Folded]]):
+    """Waiting for it takes no time, but others come in."""
+
+    def result(self, timeout: float | None = None) -> dict[int, Folded]:
+        while not self.done():
+            rest()
+        return super().result(timeout)
 
 
 class Store:
@@ -84,28 +99,26 @@ class Store:
         next_offsets: Mapping[int, int],
         seen_ms: Mapping[int, int],
     ) -> dict[int, Folded]:
-        found, changes = {}, {}
         for part in rows:
-            if part.changed:
-                merged = {**self.cache.rows[part.number], **part.changed}
-                changes[part.number] = {i: row for i, row in merged.items() if row is not None}
-                found[part.number] = _folded(part.changed)
-            part.changed = {}
-        checkpoints = {
-            number: self.cache.checkpoints[number]._replace(
-                next_offset=offset, seen_ms=seen_ms[number]
-            )
-            for number, offset in next_offsets.items()
-        }
-        delivered = self.owner.reader.delivered
-        read = {
-            number: self.cache.read[number] | {it for it in delivered[number] if it < offset}
-            for number, offset in next_offsets.items()
-        }
-        self._write(checkpoints, changes, read)
-        self.owner.stored(next_offsets, found)
-        pause()
-        return found
+            part.seal()
+        return self._commit(rows, next_offsets, seen_ms)
+
+    def commit_in_background(
+        self,
+        rows: Collection[Rows],
+        next_offsets: Mapping[int, int],
+        seen_ms: Mapping[int, int],
+    ) -> Patient:
+        for part in rows:
+            part.seal()
+        future = Patient()
+
+        def write() -> None:
+            pause()
+            future.set_result(self._commit(rows, next_offsets, seen_ms))
+
+        self.owner.look_up(write)
+        return future
 
     def due(self, number: int, after: Position, until_ms: int, limit: int) -> list[Due]:
         found = [
@@ -134,6 +147,34 @@ class Store:
 
     def close(self) -> None:
         pass
+
+    def _commit(
+        self,
+        rows: Collection[Rows],
+        next_offsets: Mapping[int, int],
+        seen_ms: Mapping[int, int],
+    ) -> dict[int, Folded]:
+        found, changes = {}, {}
+        for part in rows:
+            if part.sealed:
+                merged = {**self.cache.rows[part.number], **part.sealed}
+                changes[part.number] = {i: row for i, row in merged.items() if row is not None}
+                found[part.number] = _folded(part.sealed)
+        checkpoints = {
+            number: self.cache.checkpoints[number]._replace(
+                next_offset=offset, seen_ms=seen_ms[number]
+            )
+            for number, offset in next_offsets.items()
+        }
+        delivered = self.owner.reader.delivered
+        read = {
+            number: self.cache.read[number] | {it for it in delivered[number] if it < offset}
+            for number, offset in next_offsets.items()
+        }
+        self._write(checkpoints, changes, read)
+        self.owner.stored(next_offsets, found)
+        pause()
+        return found
 
     def _dues(self, number: int) -> list[Due]:
         rows = self.cache.rows[number].items()

@@ -25,6 +25,7 @@ TIMED = [
     for name, module in sys.modules.items()
     if name.startswith("kms.") and getattr(module, "time", None) is time
 ]
+LARGE_COMMIT = 2  # records
 ROUNDS = 60  # of all threads, to bring everything to an end
 
 
@@ -47,6 +48,8 @@ class World:
         self._patches = ExitStack()
         for module in TIMED:
             self._patches.enter_context(patch.object(module, "time", self.clock))
+        # So that some are in the background.
+        self._patches.enter_context(patch("kms.commits._MOST_RECORDS", LARGE_COMMIT))
         # Made when the first is needed, in the middle of a transaction.
         stretches = patch("kms.delivery.StretchReader", lambda _: Stretches(self), create=True)
         self._patches.enter_context(stretches)
