@@ -157,12 +157,15 @@ class Outages:
         self._said_at = float("-inf")
 
     def __call__(self, error: ck.KafkaError) -> None:
-        if error.fatal():
-            return  # raised by the next call of the client
+        if not error.fatal():  # which the next call of the client raises
+            self.say(f"Kafka: {error.str()} ({error.name()})")
+
+    def say(self, problem: str) -> None:
+        """For whoever learns of an outage without librdkafka's calling: it may be silent."""
         now = time.monotonic()
         if now - self._said_at >= _SAY_AGAIN_SECONDS:
             self._said_at = now
-            _log.warning("Kafka: %s (%s); trying again.", error.str(), error.name())
+            _log.warning("%s; trying again.", problem)
 
 
 def _librdkafka_log(everything: bool) -> logging.Logger:

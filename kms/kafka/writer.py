@@ -61,6 +61,7 @@ class _Producer:
     def __init__(self, config: dict[str, Any]) -> None:
         with kafka_errors("Creating the producer"):
             self._client = ck.Producer(config)
+        self._outages = config["error_cb"]
         self._refused: list[Undelivered] = []
 
     def produce(
@@ -239,6 +240,7 @@ class TransactionalWriter(_Producer):
                     raise
                 if time.monotonic() > deadline:
                     raise BrokenProducerError(str(error)) from error
+                self._outages.say(str(error))
                 time.sleep(0.01)  # librdkafka has waited already, unless it failed at once
 
 
