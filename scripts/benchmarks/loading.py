@@ -66,7 +66,7 @@ def rebuild(bench: Workbench) -> list[Result]:
     started_ms = epoch_ms()
     kms = bench.kms(topic).start()
     with Usage(kms.process.pid) as usage:
-        bench.wait_for_count(arrivals, 1)
+        bench.wait_for_count(arrivals, 1, kms)
         cpu = cpu_seconds(kms.process.pid)
     kms.stop()
     started, path = epoch_ms(), bench.cache()
@@ -131,7 +131,7 @@ def _taken_in(
         with bench.write_hidden(topic, with_the_last(), count):
             bench.stage("taking them in")
             cpu_before, started_ms = usage.cpu, epoch_ms()
-        bench.wait_for_count(arrivals, 1)
+        bench.wait_for_count(arrivals, 1, kms)
         load = _Load(
             (arrivals.last_ms - started_ms) / 1000,
             usage.cpu - cpu_before,
