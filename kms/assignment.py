@@ -6,7 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from kms.due import Due
+from kms.errors import AbortTransactionError
+from kms.formats import Format
 from kms.kafka import TopicPartition
+from kms.schedule import Schedule
 
 
 @dataclass
@@ -20,6 +24,7 @@ class OwnedPartition:
     where: TopicPartition
     topic_id: str
     next_offset: int
+    form: Format
 
 
 class Snapshot(NamedTuple):
@@ -45,6 +50,16 @@ class Assignment:
         metadata = self.group_metadata  # first: partitions that go away move the group on
         owned = list(self.partitions.values())
         return Snapshot(metadata, {part.where: part.next_offset for part in owned})
+
+    def decode(self, due: Due) -> Schedule:
+        """What a claimed record says, by the format of its topic; FormatError if nothing.
+
+        AbortTransactionError if its partition was given up.
+        """
+        owned = self.partitions.get(due.number)
+        if owned is None:
+            raise AbortTransactionError("a partition was given up meanwhile")
+        return owned.form.decode(due)
 
     def offsets(self, numbers: Iterable[int]) -> dict[TopicPartition, int]:
         """The consumer's offsets of these partitions, those that were given up left out."""

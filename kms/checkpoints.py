@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Mapping
 
 from kms.errors import KafkaError, RetriableKafkaError
+from kms.formats import Format
 from kms.kafka import Admin, Offsets, TopicInfo, TopicPartition
 from kms.partition import FoldingPartition
 from kms.store import Checkpoint, Writer
@@ -26,8 +28,14 @@ class Checkpoints:
     """Opens partitions at their checkpoint; for the consumer thread."""
 
     def __init__(
-        self, admin: Admin, offsets: Offsets, writer: Writer, stopping: threading.Event
+        self,
+        admin: Admin,
+        offsets: Offsets,
+        writer: Writer,
+        forms: Mapping[str, Format],
+        stopping: threading.Event,
     ) -> None:
+        self._forms = forms
         self._admin = admin
         self._offsets = offsets
         self._writer = writer
@@ -76,7 +84,9 @@ class Checkpoints:
             if known is None:
                 known = self._writer.restart(*where, info.id, cluster_id, low)
             rows = self._writer.rows(known.number)
-            opened[where] = FoldingPartition(known, rows, high, retentions[where.topic])
+            opened[where] = FoldingPartition(
+                known, rows, high, retentions[where.topic], self._forms[where.topic]
+            )
         return opened
 
     def _retention_ms(self, topic: str) -> int:

@@ -47,7 +47,7 @@ class ScheduleConsumer(Worker):
         claims: Claims,
         assignment: Assignment,
         failures: Failures,
-        form: Format,
+        forms: Mapping[str, Format],
         is_busy: Callable[[], bool] = lambda: False,
     ) -> None:
         """``is_busy`` says whether so much is to be fired that the fold should wait a little."""
@@ -59,8 +59,7 @@ class ScheduleConsumer(Worker):
         self._claims = claims
         self._assignment = assignment
         self._failures = failures
-        self._due_of = form.due_of
-        self._checkpoints = Checkpoints(admin, offsets, writer, self.stopping)
+        self._checkpoints = Checkpoints(admin, offsets, writer, forms, self.stopping)
         self._lookups = Lookups(offsets, self.stopping)
         self._owned: dict[TopicPartition, FoldingPartition] = {}
         self._reader = TopicReader(settings, self)
@@ -69,7 +68,7 @@ class ScheduleConsumer(Worker):
 
     def run(self) -> None:
         try:
-            self._reader.subscribe(self._settings.schedule_topics)
+            self._reader.subscribe(self._settings.topics)
             while not self.stopping.is_set():
                 self._turn()
         finally:
@@ -141,7 +140,7 @@ class ScheduleConsumer(Worker):
                 continue  # delivered again; the fold has it
             count += 1
             part.next_offset = record.offset + 1
-            change = fold(part.rows, record, part.topic_id, self._due_of)
+            change = fold(part.rows, record, part.topic_id, part.due_of)
             cancelled += change is Change.CANCELLED
             if change is Change.UNREADABLE or is_stand_in(record.id, record.offset):
                 self._count_rejected(part, record)

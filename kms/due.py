@@ -39,6 +39,7 @@ class Due:
         "schedule",
         "tried",
         "value",
+        "written_ms",
     )
 
     def __init__(
@@ -51,6 +52,7 @@ class Due:
         headers: tuple[Header, ...] = (),
         republish: bool = False,
         tried: Tried | None = None,
+        written_ms: int = 0,
     ) -> None:
         self.number = number
         self.id = id
@@ -60,6 +62,7 @@ class Due:
         self.headers = headers
         self.republish = republish
         self.tried = tried
+        self.written_ms = written_ms
         self.schedule: Schedule | None = None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kms.assignment import OwnedPartition
+from kms.formats import Format
 from kms.kafka import TopicPartition
 from kms.store import Checkpoint, PartitionRows
 
@@ -15,7 +16,12 @@ class FoldingPartition:
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, rows: PartitionRows, high_watermark: int, retention_ms: int
+        self,
+        checkpoint: Checkpoint,
+        rows: PartitionRows,
+        high_watermark: int,
+        retention_ms: int,
+        form: Format,
     ) -> None:
         self.where = TopicPartition(checkpoint.topic, checkpoint.partition)
         self.number = checkpoint.number
@@ -26,7 +32,8 @@ class FoldingPartition:
         self.target: int | None = None
         self.ready = False
         self._stable_end: tuple[int, int] | None = None
-        self.owned = OwnedPartition(self.number, self.where, self.topic_id, self.next_offset)
+        self.due_of = form.due_of
+        self.owned = OwnedPartition(self.number, self.where, self.topic_id, self.next_offset, form)
         self._high_watermark = high_watermark
         self._retention_ms = retention_ms
 

@@ -22,7 +22,6 @@ from kms.errors import (
 )
 from kms.failures import Failure, FailureLog, Failures, Patience, letter_headers, stays
 from kms.figures import ProducerFigures
-from kms.formats import Format
 from kms.kafka import TopicPartition
 from kms.messages import Job, Letter
 from kms.schedule import Schedule, is_stand_in
@@ -59,7 +58,6 @@ class ScheduleProducer(Worker):
         claims: Claims,
         assignment: Assignment,
         failures: Failures,
-        form: Format,
     ) -> None:
         super().__init__("producer")
         self.figures = ProducerFigures()
@@ -68,7 +66,6 @@ class ScheduleProducer(Worker):
         self._claims = claims
         self._assignment = assignment
         self._failures = failures
-        self._decode = form.decode
         self._dead_letter_topic = settings.kms_dead_letter_topic
         self._patience = Patience(settings)
         self._targets = Targets(delivery.exists)
@@ -162,7 +159,7 @@ class ScheduleProducer(Worker):
             raise UndeliverableError("it has no key", "null-id", permanent=True)
         schedule, due.schedule = due.schedule, None  # a claim is kept, its message need not be
         try:
-            return schedule or self._decode(due.value)
+            return schedule or self._assignment.decode(due)
         except FormatError as error:
             raise UndeliverableError(str(error), "undecodable", permanent=True) from error
 

@@ -26,14 +26,31 @@ Header = tuple[str, bytes | None]
 class Schedule(NamedTuple):
     """At ``due_ms`` (epoch milliseconds, UTC) send ``key``, ``value``, ``headers`` to ``topic``.
 
-    ``value`` None is a message with a null value: a tombstone on the target topic.
+    ``key`` None is a message without one. ``value`` None is a message with a null value: a
+    tombstone on the target topic.
     """
 
     due_ms: int
     topic: str
-    key: bytes
+    key: bytes | None
     value: bytes | None
     headers: tuple[Header, ...] = ()
+
+
+class Written(Protocol):
+    """A record of a schedule topic as formats see it: from the topic, or kept since.
+
+    ``written_ms`` is its timestamp in epoch ms, 0 where that is not known.
+    """
+
+    @property
+    def id(self) -> bytes: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[Header]: ...
+    @property
+    def written_ms(self) -> int: ...
 
 
 class Record(NamedTuple):
@@ -46,6 +63,7 @@ class Record(NamedTuple):
     id: bytes
     value: bytes | None
     headers: Sequence[Header] = ()
+    written_ms: int = 0
 
 
 class Row(NamedTuple):
@@ -60,6 +78,7 @@ class Row(NamedTuple):
     value: bytes
     headers: tuple[Header, ...] = ()
     republish: bool = False
+    written_ms: int = 0
 
 
 class Rows(Protocol):
@@ -88,20 +107,22 @@ class Fired(NamedTuple):
     topic_id: str
 
 
-def fold(rows: Rows, record: Record, topic_id: str, due_of: Callable[[bytes], int]) -> Change:
+def fold(rows: Rows, record: Record, topic_id: str, due_of: Callable[[Record], int]) -> Change:
     """Apply one record to the rows of its partition; the records come in order of offset.
 
     ``topic_id`` is the id of the topic the record was read from, ``due_of`` takes the due time
-    (epoch ms) out of a value, or raises FormatError. What it refuses is kept as due at once: the
+    (epoch ms) out of a record, or raises FormatError. What it refuses is kept as due at once: the
     newest record under an id is its truth, and firing ends it like any that can't be fired.
     """
     if record.value is None:
         return _fold_tombstone(rows, record, topic_id)
     try:
-        due_ms, change = due_of(record.value), Change.SCHEDULED
+        due_ms, change = due_of(record), Change.SCHEDULED
     except FormatError:
         due_ms, change = _AT_ONCE_MS, Change.UNREADABLE
-    rows[record.id] = Row(record.offset, due_ms, record.value, tuple(record.headers))
+    rows[record.id] = Row(
+        record.offset, due_ms, record.value, tuple(record.headers), written_ms=record.written_ms
+    )
     return change
 
 

@@ -11,7 +11,7 @@ one look finds is one job, and the executor only hands it over: a job for each s
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,10 +25,12 @@ from apscheduler.triggers.base import BaseTrigger
 from kms import times
 from kms.claims import Claims
 from kms.due import Due, DueQueue
-from kms.errors import FormatError
-from kms.formats import Format
+from kms.errors import AbortTransactionError, FormatError
+from kms.schedule import Schedule
 from kms.store import Filter, Reader
 from kms.worker import Worker
+
+Decode = Callable[[Due], Schedule]
 
 BATCH = 5_000  # rows looked at in one go, a partition
 _LONGEST_WAIT = timedelta(minutes=1)  # clocks jump
@@ -43,12 +45,12 @@ _AGAIN_BATCH = 500
 class DueScheduler(Worker):
     """The scheduler thread: hands what is due to ``queue``, of the partitions that are open."""
 
-    def __init__(self, reader: Reader, claims: Claims, queue: DueQueue, form: Format) -> None:
+    def __init__(self, reader: Reader, claims: Claims, queue: DueQueue, decode: Decode) -> None:
         super().__init__("scheduler")
         self._scheduler = BlockingScheduler(
             timezone=UTC,
             jobstores={"default": CacheJobStore(reader, claims, queue, self)},
-            executors={"default": HandOver(queue, form)},
+            executors={"default": HandOver(queue, decode)},
         )
 
     def wakeup(self) -> None:
@@ -202,16 +204,17 @@ class HandOver(BaseExecutor):
     It decodes while the producer waits for Kafka, which else had to do it in between.
     """
 
-    def __init__(self, queue: DueQueue, form: Format) -> None:
+    def __init__(self, queue: DueQueue, decode: Decode) -> None:
         super().__init__()
         self._queue = queue
-        self._decode = form.decode
+        self._decode = decode
 
     def submit_job(self, job: DueJob, run_times: list[datetime]) -> None:  # noqa: ARG002
         """Put the job's schedules on the queue."""
         for due in job.batch:
-            with suppress(FormatError):  # the producer finds out too, and says so
-                due.schedule = self._decode(due.value)
+            # Otherwise the producer finds out too, and says so.
+            with suppress(FormatError, AbortTransactionError):
+                due.schedule = self._decode(due)
         self._queue.put(job.batch)
 
     def _do_submit_job(self, job: DueJob, run_times: list[datetime]) -> None:

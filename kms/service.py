@@ -78,7 +78,7 @@ class Service:
     def _say_hello(self) -> None:
         _log.info(
             "kms runs: topics %s, group %s, cache %s, %s, metrics at %s.",
-            ", ".join(self._settings.schedule_topics),
+            ", ".join(self._settings.topics),
             self._settings.consumer_group_id,
             self._settings.kms_cache,
             self._settings.kms_delivery,
@@ -86,10 +86,10 @@ class Service:
         )
 
     def _wire(self, settings: Settings, file: CacheFile, reader: Reader) -> None:
-        form = FORMATS["avro"]
+        forms = {topic: FORMATS[name](topic) for topic, name in settings.formats.items()}
         queue, assignment = DueQueue(), Assignment()
         claims = Claims()
-        self.scheduler = DueScheduler(reader, claims, queue, form)
+        self.scheduler = DueScheduler(reader, claims, queue, assignment.decode)
         claims.changed = self.scheduler.wakeup
         delivery: Delivery
         if settings.kms_delivery == "exactly-once":
@@ -97,9 +97,7 @@ class Service:
         else:
             delivery = AtLeastOnce(settings, assignment)
         failures = Failures()
-        self.producer = ScheduleProducer(
-            settings, delivery, queue, claims, assignment, failures, form
-        )
+        self.producer = ScheduleProducer(settings, delivery, queue, claims, assignment, failures)
         self.consumer = ScheduleConsumer(
             settings,
             Admin(settings),
@@ -108,7 +106,7 @@ class Service:
             claims,
             assignment,
             failures,
-            form,
+            forms,
             queue.has_backlog,
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -13,15 +12,14 @@ from pydantic_settings import BaseSettings, InitSettingsSource, SettingsConfigDi
 
 from kms.errors import SettingsError
 from kms.kafka_properties import KafkaProperties
+from kms.settings_problems import missing, sentences
 from kms.settings_sources import (
     EnvironmentSource,
     FileSource,
     FlagSource,
     Source,
-    flag_of,
     given,
     owned_properties,
-    sentence_start,
     variable_of,
 )
 from kms.settings_values import (
@@ -39,11 +37,16 @@ from kms.settings_values import (
     SecurityProtocol,
     TopicName,
     Topics,
-    quoted,
     text_of,
-    type_text,
 )
 from kms.times import Duration
+
+# The settings that name schedule topics, and the format of those topics.
+FORMAT_OF: Mapping[str, str] = {
+    "schedule_topics": "avro",
+    "json_schedule_topics": "json",
+    "header_schedule_topics": "headers",
+}
 
 
 class Settings(BaseSettings):
@@ -65,7 +68,16 @@ class Settings(BaseSettings):
         default="localhost:9092", description="The Kafka brokers to start from."
     )
     schedule_topics: Topics = Field(
-        default=(), description="The topics that hold schedules. The service needs at least one."
+        default=(),
+        description="The topics that hold schedules in sky-uk's Avro. The service needs one at "
+        "least, in this or another format.",
+    )
+    json_schedule_topics: Topics = Field(
+        default=(), description="The topics that hold schedules in sky-uk's JSON."
+    )
+    header_schedule_topics: Topics = Field(
+        default=(),
+        description="The topics that hold schedules in etf1's form: in the records' headers.",
     )
     consumer_group_id: Annotated[str, Allowed("a text that is not empty"), Field(min_length=1)] = (
         Field(
@@ -175,9 +187,28 @@ class Settings(BaseSettings):
     @field_validator("kms_dead_letter_topic")
     @classmethod
     def _no_circle(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value in info.data.get("schedule_topics", ()):
+        if any(value in info.data.get(name, ()) for name in FORMAT_OF):
             raise ValueError("it is one of the schedule topics, and dead letters would go round")
         return value
+
+    @field_validator("json_schedule_topics", "header_schedule_topics")
+    @classmethod
+    def _one_format(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        for name in FORMAT_OF:
+            twice = sorted(set(value) & set(info.data.get(name, ())))
+            if twice and name != info.field_name:
+                raise ValueError(f"{twice[0]} is among {variable_of(name)} already")
+        return value
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Every schedule topic, whatever its format."""
+        return tuple(self.formats)
+
+    @property
+    def formats(self) -> Mapping[str, str]:
+        """The name of the format of every schedule topic."""
+        return {topic: form for name, form in FORMAT_OF.items() for topic in getattr(self, name)}
 
     def kafka_properties(self) -> dict[str, str]:
         """``kafka`` as a plain dict, which shows its secrets when printed: not to be logged."""
@@ -245,36 +276,17 @@ def load_settings(
     origins = given(sources)
     problems += [problem for source in sources for problem in source.problems]
     problems += owned_properties(sources)
-    problems += [_missing(name) for name in required if name not in origins]
+    fields = Settings.model_fields
+    problems += [missing(name, fields[name]) for name in required if not _is_given(name, origins)]
     try:
         settings = Settings(sources)
     except ValidationError as error:
-        problems += _sentences(error, origins)
+        problems += sentences(error, origins, fields)
     if problems:
         raise SettingsError("\n".join(problems))
     return settings
 
 
-def _missing(name: str) -> str:
-    return (
-        f"{variable_of(name)} is missing: give it as that environment variable, as the flag "
-        f"{flag_of(name)} or as the key {name} in the settings file; it must be "
-        f"{type_text(Settings.model_fields[name])}."
-    )
-
-
-def _sentences(error: ValidationError, origins: Mapping[str, tuple[object, str]]) -> list[str]:
-    sentences: dict[str, str] = {}
-    for problem in error.errors(include_url=False, include_input=False):
-        name = str(problem["loc"][0])
-        value, origin = origins[name]
-        field = Settings.model_fields.get(name)
-        if field is None:
-            alike = difflib.get_close_matches(name.lower(), Settings.model_fields, n=1)
-            advice = f"; did you mean {alike[0]}?" if alike else "."
-            sentence = f"{sentence_start(origin)} is no setting{advice}"
-        else:
-            reason = problem.get("ctx", {}).get("error", f"is {quoted(value)}")
-            sentence = f"{sentence_start(origin)} must be {type_text(field)}, but {reason}."
-        sentences.setdefault(name, sentence)  # a list in the file can have several bad parts
-    return list(sentences.values())
+def _is_given(name: str, origins: Mapping[str, object]) -> bool:
+    names = FORMAT_OF if name in FORMAT_OF else [name]
+    return any(each in origins for each in names)

@@ -13,7 +13,7 @@ from kms.delivery import Refused
 from kms.due import Due, DueQueue, Tried
 from kms.errors import AbortTransactionError, UndeliverableError
 from kms.failures import Failure, Failures
-from kms.formats import FORMATS
+from kms.formats import AVRO
 from kms.kafka import TopicPartition
 from kms.messages import Job
 from kms.producer import ScheduleProducer
@@ -22,7 +22,6 @@ from kms.settings import Settings
 from kms.times import Duration
 from tests.scheduler_instance import DEADLINE_SECONDS
 
-AVRO = FORMATS["avro"]
 NUMBER = 4  # of the one partition, which is schedules/3
 
 
@@ -104,7 +103,7 @@ class Instance:
         self.failures = Failures()
         self.noted: list[Failure] = []
         where = TopicPartition("schedules", 3)
-        self.assignment.partitions[NUMBER] = OwnedPartition(NUMBER, where, "topic-id", 100)
+        self.assignment.partitions[NUMBER] = OwnedPartition(NUMBER, where, "topic-id", 100, AVRO)
         self.assignment.group_metadata = "metadata"
         pauses = {"kms_retry_pause": Duration(5), "kms_retry_longest_pause": Duration(10)}
         self.producer = ScheduleProducer(
@@ -114,7 +113,6 @@ class Instance:
             self.claims,
             self.assignment,
             self.failures,
-            AVRO,
         )
         self.claims.open(NUMBER)
         self._closing = threading.Event()
@@ -126,7 +124,7 @@ class Instance:
     ) -> Schedule:
         """A row that is due, as the scheduler will find it."""
         schedule = Schedule(offset, topic, b"k", b"v" + schedule_id)
-        self.put_raw(schedule_id, AVRO.encode(schedule), offset, again)
+        self.put_raw(schedule_id, AVRO.encode_value(schedule), offset, again)
         return schedule
 
     def put_raw(

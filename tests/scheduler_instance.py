@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kms.claims import Claims, Position
 from kms.due import Due, DueQueue
-from kms.formats import FORMATS
+from kms.formats import AVRO
 from kms.schedule import Row
 from kms.scheduler import DueScheduler
 from kms.store import CacheFile, PartitionRows, Reader, Writer
@@ -61,7 +61,7 @@ class Instance:
     def __init__(self, file: CacheFile, room: int = 10_000) -> None:
         self.claims, self.queue = Claims(), DueQueue(room)
         self.writer, self.reader = Writer(file, self.claims), WatchedReader(file.path)
-        self.scheduler = DueScheduler(self.reader, self.claims, self.queue, FORMATS["avro"])
+        self.scheduler = DueScheduler(self.reader, self.claims, self.queue, AVRO.decode)
         self.claims.changed = self.scheduler.wakeup
         self.parts = [self.partition("schedules", number) for number in range(2)]
 

@@ -18,6 +18,8 @@ from kms.times import Duration, parse_duration
 DEFAULTS: dict[str, object] = {
     "kafka_brokers": "localhost:9092",
     "schedule_topics": (),
+    "json_schedule_topics": (),
+    "header_schedule_topics": (),
     "consumer_group_id": "com.sky.kafka.scheduler",
     "security_protocol": "PLAINTEXT",
     "keystore_location": None,
@@ -42,6 +44,8 @@ DEFAULTS: dict[str, object] = {
 VARIABLES = {
     "kafka_brokers": "KAFKA_BROKERS",
     "schedule_topics": "SCHEDULE_TOPICS",
+    "json_schedule_topics": "JSON_SCHEDULE_TOPICS",
+    "header_schedule_topics": "HEADER_SCHEDULE_TOPICS",
     "consumer_group_id": "CONSUMER_GROUP_ID",
     "security_protocol": "SECURITY_PROTOCOL",
     "keystore_location": "KEYSTORE_LOCATION",
@@ -120,6 +124,15 @@ DURATIONS = st.tuples(st.integers(1, 999), st.sampled_from(["ms", "s", "m", "h",
     lambda parts: (f"{parts[0]}{parts[1]}", parse_duration(f"{parts[0]}{parts[1]}"))
 )
 
+
+def topics(start: str) -> st.SearchStrategy[tuple[str, object]]:
+    """Some that no other setting names."""
+    names = NAMES.map(lambda name: (start + name)[:249])
+    return st.lists(names, min_size=1, max_size=4, unique=True).map(
+        lambda parts: (", ".join(parts), tuple(parts))
+    )
+
+
 # For each setting: a text that may be given, and the value it stands for.
 GOOD: dict[str, st.SearchStrategy[tuple[str, object]]] = {
     "kafka_brokers": st.lists(BROKERS, min_size=1, max_size=3).map(
@@ -128,6 +141,8 @@ GOOD: dict[str, st.SearchStrategy[tuple[str, object]]] = {
     "schedule_topics": st.lists(NAMES, min_size=1, max_size=4, unique=True).map(
         lambda parts: (", ".join(parts), tuple(parts))
     ),
+    "json_schedule_topics": topics("json."),
+    "header_schedule_topics": topics("headers."),
     "consumer_group_id": NAMES.map(lambda name: (name, name)),
     "security_protocol": one_of("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"),
     "keystore_location": NAMES.map(lambda name: (f"/tmp/{name}", Path(f"/tmp/{name}"))),
@@ -153,6 +168,8 @@ BAD = (
     *(("kafka_brokers", text) for text in ("localhost", "a:0", "a:65536", "a:1;b:2", "a b:1", ",")),
     *(("kafka_brokers", text) for text in ("PLAINTEXT://a:1", "a:1,b", ":9092", "a:x")),
     *(("schedule_topics", text) for text in (",", "a b", "a,.", "..", "a,b,a", "x" * 250, "a/b")),
+    ("json_schedule_topics", "a b"),
+    ("header_schedule_topics", "a,a"),
     ("consumer_group_id", " "),
     *(("security_protocol", text) for text in ("TLS", "SASL", "SASL-SSL")),
     *(("prometheus_scraping_endpoint_port", text) for text in ("-1", "65536", "http", "1.5")),

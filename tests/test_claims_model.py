@@ -55,7 +55,7 @@ class Partition:
         todo = self.log[self.folded : self.folded + count]
         self.folded += len(todo)
         for record in todo:
-            fold(self.rows, record, "topic", int)
+            fold(self.rows, record, "topic", lambda it: int(it.value or b""))
         return {it.id: self.rows[it.id].offset if it.id in self.rows else None for it in todo}
 
     def dues(self) -> list[Due]:

@@ -18,6 +18,7 @@ from kms.errors import (
     RetriableKafkaError,
     UndeliverableError,
 )
+from kms.formats import AVRO
 from kms.kafka import TopicPartition, Undelivered
 from kms.messages import Job, Letter
 from kms.schedule import Header, Schedule, fired_headers, stand_in_id
@@ -115,9 +116,9 @@ def fake_writers(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def assignment() -> Assignment:
     parts = {
-        4: OwnedPartition(4, TopicPartition("schedules", 3), "topic-id", 100),
-        5: OwnedPartition(5, TopicPartition("schedules", 0), "topic-id", 200),
-        6: OwnedPartition(6, TopicPartition("more", 0), "other-id", 300),
+        4: OwnedPartition(4, TopicPartition("schedules", 3), "topic-id", 100, AVRO),
+        5: OwnedPartition(5, TopicPartition("schedules", 0), "topic-id", 200, AVRO),
+        6: OwnedPartition(6, TopicPartition("more", 0), "other-id", 300, AVRO),
     }
     return Assignment("metadata", parts)
 

@@ -252,7 +252,13 @@ class TestSettingsExample:
         settings = load_settings({"config": path}, {})
         assert list(tomllib.loads(path.read_text())) == [*(each.name for each in IN_FILE), "kafka"]
         assert set(settings.kafka) >= {"sasl.mechanism", "ssl.ca.location"}
-        example_only = {"schedule_topics", "kms_instance_id", "kms_dead_letter_topic"}
+        example_only = {
+            "schedule_topics",
+            "json_schedule_topics",
+            "header_schedule_topics",
+            "kms_instance_id",
+            "kms_dead_letter_topic",
+        }
         for each in IN_FILE:
             if each.name not in example_only and "store_" not in each.name:
                 default = Settings.model_fields[each.name].default

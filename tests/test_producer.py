@@ -17,8 +17,9 @@ from kms.errors import (
     RetriableKafkaError,
     UndeliverableError,
 )
+from kms.formats import AVRO
 from kms.kafka import TopicPartition
-from tests.producer_instance import AVRO, NUMBER, Instance
+from tests.producer_instance import NUMBER, Instance
 from tests.scheduler_instance import wait_until
 
 MISSING = "not-made-yet"
@@ -42,7 +43,7 @@ def test_what_has_gathered_is_fired_together_and_counted(instance: Instance) -> 
     # Copies go first, and apart: one that must not be written aborts all that is beside it.
     (copies, before), (jobs, _) = instance.delivery.sent
     assert [job.schedule for job in jobs] == wanted
-    assert [AVRO.decode(job.due.value) for job in copies] == [republished]
+    assert [AVRO.decode(job.due) for job in copies] == [republished]
     assert [job.due.offset for job in copies + jobs] == [100, *range(100)]
     assert before == ("metadata", {TopicPartition("schedules", 3): 100})
     figures = instance.producer.figures

@@ -30,9 +30,9 @@ ID = b"id"
 PENDING = Row(5, 100, b"100", (("a", b"b"),))
 
 
-def due_of(value: bytes) -> int:
+def due_of(record: Record) -> int:
     try:
-        return int(value)
+        return int(record.value or b"")
     except ValueError as error:
         raise FormatError("no number") from error
 

@@ -266,6 +266,7 @@ class TestDefinitions:
             "kms.errors",
             "kms.kafka_properties",
             "kms.settings",
+            "kms.settings_problems",
             "kms.settings_secrets",
             "kms.settings_sources",
             "kms.settings_values",

@@ -73,7 +73,10 @@ def plain(due: Due) -> Fields:
 
 def expected(number: int, rows: Mapping[bytes, Row]) -> list[Fields]:
     """Every row as a search finds it, in the order in which they fire."""
-    found = [(number, i, it.offset, it.due_ms, it.value, *it[3:]) for i, it in rows.items()]
+    found = [
+        (number, i, it.offset, it.due_ms, it.value, it.headers, it.republish)
+        for i, it in rows.items()
+    ]
     return sorted(found, key=lambda it: (it[3], it[2]))
 
 

@@ -30,6 +30,10 @@ def path(tmp_path: Path) -> Path:
 LOG_BYTES = 4 << 20
 
 
+def due_of(found: Record) -> int:
+    return int(found.value or b"")
+
+
 def fill(path: Path, count: int = 1, size: int = 1) -> None:
     """Make a cache with this many rows."""
     with closing(CacheFile(path)) as file, closing(Writer(file)) as writer:
@@ -258,7 +262,7 @@ def fold_for_ever(name: str, size_limit: int = 0) -> None:
         rows, offset = writer.rows(known.number), known.next_offset
         while True:
             for _ in range(1 + offset % 13):
-                fold(rows, record(offset), "topic", int)
+                fold(rows, record(offset), "topic", due_of)
                 offset += 1
             try:
                 writer.commit([rows], {known.number: offset}, {})
@@ -275,7 +279,7 @@ def assert_is_the_fold(path: Path, at_least: int) -> None:
         assert known.next_offset >= at_least
         rows: dict[bytes, Row] = {}
         for offset in range(known.next_offset):
-            fold(rows, record(offset), "topic", int)
+            fold(rows, record(offset), "topic", due_of)
         stored = writer.rows(known.number)
         assert {i: stored.get(i) for i in rows} == rows
     assert pending(path) == len(rows)

@@ -23,7 +23,7 @@ from kms.cli.demo_plan import expected, plan, problems, tombstones
 from kms.cli.demo_service import ServiceProcess, service_environment
 from kms.cli.options import with_settings
 from kms.errors import ExitCode, KmsError
-from kms.formats import FORMATS
+from kms.formats import AVRO
 from kms.kafka import Admin, Sender, Tail, TailRecord, TopicPartition, read_all
 from kms.schedule import Schedule
 from kms.settings import Settings
@@ -158,7 +158,7 @@ class Demo:
         self._say("kms", f"runs as process {service.pid}; its metrics: {service.metrics_url}")
 
     def _send(self) -> tuple[dict[bytes, Schedule], _Sent]:
-        sender, encode = Sender(self._settings), FORMATS["avro"].encode
+        sender, encode = Sender(self._settings), AVRO.encode_value
         steps = plan(self._target, times.now_ms())
         sent: _Sent = {}
         for name, schedule, note in steps:

@@ -13,7 +13,7 @@ from kms.cli import values
 from kms.cli.listing import Found, Layout, write
 from kms.cli.options import with_settings
 from kms.errors import FormatError, KmsError
-from kms.formats import FORMATS
+from kms.formats import AVRO
 from kms.schedule import Schedule
 from kms.settings import Settings
 from kms.store import Filter, Reader
@@ -91,7 +91,7 @@ def _found(reader: Reader, wanted: Filter, limit: int | None) -> Iterator[Found]
 
 def _read(value: bytes) -> Schedule | None:
     try:
-        return FORMATS["avro"].decode(value)
+        return AVRO.decode_value(value)
     except FormatError:
         return None  # it is on its way to the dead-letter topic, or waits for somebody to mend it
 

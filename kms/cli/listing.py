@@ -136,7 +136,7 @@ def _details(found: Found) -> Iterator[str]:
     if schedule is not None:
         lines += [
             ("target topic", shown(schedule.topic.encode())),
-            ("key", shown(schedule.key)),
+            ("key", "none" if schedule.key is None else shown(schedule.key)),
             *(
                 ("header", f"{shown(name.encode())}={'' if value is None else shown(value)}")
                 for name, value in schedule.headers
@@ -204,7 +204,7 @@ def _write_table(found: Iterable[Found]) -> None:
             _due(each),
             Text(shown(pending.id)),
             Text("" if schedule is None else shown(schedule.topic.encode())),
-            Text("" if schedule is None else _preview(schedule.key)),
+            Text("" if schedule is None else _preview(schedule.key or b"")),
             Text("null", style="dim") if value is None else Text(_preview(value)),
             _record(pending),
         )

@@ -15,7 +15,7 @@ from kms import times
 from kms.cli import values
 from kms.cli.options import with_settings
 from kms.errors import CacheError, KmsError, SettingsError
-from kms.formats import FORMATS
+from kms.formats import AVRO
 from kms.kafka import Admin, Sender, TopicPartition
 from kms.schedule import Header, Schedule
 from kms.settings import Settings
@@ -95,7 +95,7 @@ def schedule(
     body = value_file.read() if value_file is not None else value
     wanted = Schedule(due_ms, to, key or b"", body, _headers(header or []))
     new_id = schedule_id or str(uuid.uuid4()).encode()
-    record = FORMATS["avro"].encode(wanted)
+    record = AVRO.encode_value(wanted)
     topic = _only_topic(settings, on)
     _must_exist(settings, topic)
     Sender(settings).send(topic, new_id, record)
@@ -160,7 +160,7 @@ def _headers(headers: Sequence[Header]) -> tuple[Header, ...]:
 
 
 def _only_topic(settings: Settings, on: str | None) -> str:
-    topics = settings.schedule_topics if on is None else (on,)
+    topics = settings.topics if on is None else (on,)
     if len(topics) == 1:
         return topics[0]
     several = f"SCHEDULE_TOPICS has several ({', '.join(topics)})"

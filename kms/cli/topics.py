@@ -98,7 +98,7 @@ def check(settings: Settings, names: _Names = None) -> None:
 
 def _names(settings: Settings, names: Sequence[str] | None) -> list[str]:
     # Each once, in their order.
-    found = list(dict.fromkeys(names or settings.schedule_topics))
+    found = list(dict.fromkeys(names or settings.topics))
     if not found:
         raise SettingsError("Name the topics, here or in SCHEDULE_TOPICS.")
     return found

@@ -76,7 +76,7 @@ class _Door:
 
 def _missing_of_topics(client: AdminClient, settings: Settings) -> Iterator[str]:
     asked = client.describe_topics(
-        ck.TopicCollection(list(settings.schedule_topics)),
+        ck.TopicCollection(list(settings.topics)),
         include_authorized_operations=True,
         request_timeout=_TIMEOUT_SECONDS,
     )

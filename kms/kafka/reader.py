@@ -131,7 +131,9 @@ class TopicReader:
             offset = message.offset() or 0
             key = message.key()
             schedule_id = stand_in_id(offset) if key is None else key
-            found.append(Record(offset, schedule_id, message.value(), message.headers() or ()))  # type: ignore[arg-type]
+            written_ms = max(message.timestamp()[1], 0)
+            headers = message.headers() or ()
+            found.append(Record(offset, schedule_id, message.value(), headers, written_ms))  # type: ignore[arg-type]
             count += 1
         return Polled(records, ends, frozenset(gone), count)
 

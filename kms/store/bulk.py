@@ -15,12 +15,13 @@ from kms.schedule import Header, Row
 from kms.store.file import OVERTAKEN, PENDING
 
 _PUT = """
-INSERT INTO schedules (number, id, offset, due_ms, value, headers, state)
+INSERT INTO schedules (number, id, offset, due_ms, value, headers, state, record_ms)
 SELECT ?1, substr(?2, value ->> 0, value ->> 1), value ->> 2, value ->> 3,
-       substr(?2, (value ->> 0) + (value ->> 1), value ->> 4), value ->> 5, value ->> 6
+       substr(?2, (value ->> 0) + (value ->> 1), value ->> 4), value ->> 5, value ->> 6, value ->> 7
 FROM json_each(?3) WHERE true
 ON CONFLICT (number, id) DO UPDATE SET offset = excluded.offset, due_ms = excluded.due_ms,
-       value = excluded.value, headers = excluded.headers, state = excluded.state
+       value = excluded.value, headers = excluded.headers, state = excluded.state,
+       record_ms = excluded.record_ms
 """
 _THESE = "number = ?1 AND id IN (SELECT substr(?2, value ->> 0, value ->> 1) FROM json_each(?3))"
 # Of a blob without any byte SQLite's substr makes NULL.
@@ -37,7 +38,8 @@ def put(connection: sqlite3.Connection, number: int, rows: Sequence[tuple[bytes,
         id_bytes, value_bytes = len(schedule_id), len(row.value)
         headers = pack_headers(row.headers) if row.headers else None
         state = OVERTAKEN if row.republish else PENDING
-        found.append((start, id_bytes, row.offset, row.due_ms, value_bytes, headers, state))
+        kept = (row.offset, row.due_ms, value_bytes, headers, state, row.written_ms)
+        found.append((start, id_bytes, *kept))
         start += id_bytes + value_bytes
     if found:
         connection.execute(_PUT, (number, b"".join(pieces) + _PADDING, json.dumps(found)))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from kms.errors import CacheDamagedError, CacheError, CacheInUseError
 
-VERSION = 2  # of the tables below; a file of another version is set aside and rebuilt
+VERSION = 3  # of the tables below; a file of another version is set aside and rebuilt
 APPLICATION_ID = 0x6B6D7331  # "kms1": tells our file from somebody else's database
 
 # What is to be done with a schedule, in the column ``state``: FAILED is added to the other two
@@ -43,6 +43,7 @@ CREATE TABLE schedules (
     value BLOB NOT NULL,
     headers TEXT,
     state INTEGER NOT NULL,
+    record_ms INTEGER NOT NULL,
     UNIQUE (number, id)
 );
 CREATE INDEX schedules_due ON schedules (number, state, due_ms, offset);

@@ -16,10 +16,14 @@ from kms.store.file import FAILED, OVERTAKEN, PENDING, cache_errors, connect_for
 from kms.store.writer import Checkpoint
 
 _STATES = 4
-_DUE = "SELECT number, id, offset, due_ms, value, headers, state FROM schedules WHERE number = ?"
+_DUE = (
+    "SELECT number, id, offset, due_ms, value, headers, state, record_ms FROM schedules"
+    " WHERE number = ?"
+)
 # Through the failures: their index has the order, and few rows at a time are due again.
 _AGAIN = (
     "SELECT s.number, s.id, s.offset, s.due_ms, s.value, s.headers, s.state,"
+    " s.record_ms,"
     " f.attempts, f.since_ms, f.reason FROM failures f JOIN schedules s"
     " ON s.number = f.number AND s.id = f.id AND s.offset = f.offset"
     f" WHERE f.number = ? AND f.next_ms <= ? AND s.state >= {FAILED}"
@@ -93,7 +97,7 @@ class Reader:
         """At most ``limit`` rows whose next attempt is due at ``until_ms``, in order."""
         with cache_errors(self._path):
             found = self._connection.execute(_AGAIN, (number, until_ms, limit)).fetchall()
-        return [_due(row[:7], Tried(*row[7:])) for row in found]
+        return [_due(row[:8], Tried(*row[8:])) for row in found]
 
     def next_again_ms(self, number: int) -> int | None:
         """When the next attempt of a partition's failed schedules is due, or None."""
@@ -203,11 +207,9 @@ class Reader:
 
 
 def _due(row: tuple[Any, ...], tried: Tried | None = None) -> Due:
-    number, schedule_id, offset, due_ms, value, headers, state = row
-    overtaken = bool(state & OVERTAKEN)
-    return Due(
-        number, schedule_id, offset, due_ms, value, unpack_headers(headers), overtaken, tried
-    )
+    number, schedule_id, offset, due_ms, value, headers, state, record_ms = row
+    overtaken, kept = bool(state & OVERTAKEN), unpack_headers(headers)
+    return Due(number, schedule_id, offset, due_ms, value, kept, overtaken, tried, record_ms)
 
 
 def _where(wanted: Filter) -> tuple[str, list[object]]:

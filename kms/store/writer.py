@@ -68,17 +68,20 @@ class PartitionRows:
                 return recent[schedule_id]
         due = self._claims.held(self.number, schedule_id)
         if due is not None:
-            return Row(due.offset, due.due_ms, due.value, due.headers, due.republish)
+            return Row(
+                due.offset, due.due_ms, due.value, due.headers, due.republish, due.written_ms
+            )
         with cache_errors(self._path):
             found = self._connection.execute(
-                "SELECT offset, due_ms, value, headers, state FROM schedules"
+                "SELECT offset, due_ms, value, headers, state, record_ms FROM schedules"
                 " WHERE number = ? AND id = ?",
                 (self.number, schedule_id),
             ).fetchone()
         if found is None:
             return None
-        offset, due_ms, value, headers, state = found
-        return Row(offset, due_ms, value, unpack_headers(headers), bool(state & OVERTAKEN))
+        offset, due_ms, value, headers, state, record_ms = found
+        kept, overtaken = unpack_headers(headers), bool(state & OVERTAKEN)
+        return Row(offset, due_ms, value, kept, overtaken, record_ms)
 
     def __setitem__(self, schedule_id: bytes, row: Row) -> None:
         self.changed[schedule_id] = row

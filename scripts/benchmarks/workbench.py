@@ -14,7 +14,7 @@ from rich.progress import Progress
 
 from benchmarks.arrivals import Arrivals
 from benchmarks.results import scaled
-from kms.formats import FORMATS
+from kms.formats import AVRO
 from kms.schedule import Schedule
 from tests.broker.cluster import DEADLINE_SECONDS, Cluster, now_ms, wait_for
 from tests.broker.instance import Instance
@@ -65,7 +65,7 @@ class Workbench:
         schedule_id = self._random.randbytes(16).hex().encode()
         value = self._random.randbytes(VALUE_BYTES)
         schedule = Schedule(due_ms, target, schedule_id, value)
-        return Record(schedule_id, FORMATS["avro"].encode(schedule), due_ms)
+        return Record(schedule_id, AVRO.encode_value(schedule), due_ms)
 
     def far_future(self, target: str, count: int) -> Iterator[Record]:
         """Schedules that are due some time next month."""

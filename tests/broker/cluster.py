@@ -16,7 +16,7 @@ from confluent_kafka.admin import (
     NewTopic,
 )
 
-from kms.formats import FORMATS
+from kms.formats import AVRO
 from kms.schedule import Header, Schedule
 
 DEADLINE_SECONDS = 30.0
@@ -110,7 +110,7 @@ class Cluster:
         self, topic: str, schedule_id: bytes, schedule: Schedule, *, partition: int = -1
     ) -> None:
         """Queue a schedule in Avro."""
-        self.write(topic, schedule_id, FORMATS["avro"].encode(schedule), partition=partition)
+        self.write(topic, schedule_id, AVRO.encode_value(schedule), partition=partition)
 
     def flush(self) -> None:
         assert self._producer.flush(DEADLINE_SECONDS) == 0

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import confluent_kafka as ck
 
-from kms.formats import FORMATS
+from kms.formats import AVRO
 from kms.schedule import Schedule, fired_of
 from tests.broker.cluster import Arrived, Cluster, now_ms, wait_for
 from tests.broker.instance import Instance
@@ -29,7 +29,7 @@ class Bad(NamedTuple):
 
 
 def encoded(topic: str, value: bytes | None = b"v", due_ms: int = 0) -> bytes:
-    return FORMATS["avro"].encode(Schedule(due_ms, topic, b"k", value))
+    return AVRO.encode_value(Schedule(due_ms, topic, b"k", value))
 
 
 RUBBISH = {
@@ -106,7 +106,7 @@ def test_everything_bad_in_the_middle_of_good_ones(
 
 
 def _target(bad: Bad) -> str:
-    return FORMATS["avro"].decode(bad.value).topic if bad.reason == "illegal-topic" else ""
+    return AVRO.decode_value(bad.value).topic if bad.reason == "illegal-topic" else ""
 
 
 def test_a_dead_letter_is_the_record_whole_in_one_transaction_with_its_tombstone(
@@ -178,7 +178,7 @@ def test_a_schedule_that_makes_a_schedule_ends(cluster: Cluster, instance: MakeI
     scene = Scene(cluster, instance)
     scene.compact()
     inner = encoded(scene.target, b"inner")
-    middle = FORMATS["avro"].encode(Schedule(0, scene.topic, b"id", inner))
+    middle = AVRO.encode_value(Schedule(0, scene.topic, b"id", inner))
     cluster.schedule(scene.topic, b"id", Schedule(0, scene.topic, b"id", middle))
     cluster.flush()
     scene.kms.start()
@@ -215,7 +215,7 @@ def test_a_large_message_fires_where_its_topic_takes_it(
     topic = cluster.schedule_topic(max_message_bytes=str(limit))
     target = cluster.topic(max_message_bytes=str(limit))
     value = bytes(range(256)) * 20_000  # 5 MB; librdkafka's default limit is 1 MB
-    wanted = FORMATS["avro"].encode(Schedule(0, target, b"k", value))
+    wanted = AVRO.encode_value(Schedule(0, target, b"k", value))
     producer = ck.Producer({"bootstrap.servers": cluster.bootstrap, "message.max.bytes": limit})
     producer.produce(topic, wanted, b"id")
     assert producer.flush(30) == 0

@@ -15,7 +15,7 @@ import avro.io
 import avro.schema
 import pytest
 
-from kms.formats import FORMATS, schema_json
+from kms.formats import AVRO, schema_json
 from kms.schedule import Row, Schedule
 from kms.store import CacheFile, Writer
 from tests.broker.cluster import Cluster, now_ms, wait_for
@@ -198,7 +198,7 @@ class TestCancel:
 def fill(path: Path, found: list[tuple[str, int, str, bytes]]) -> None:
     """A cache with these schedules, as a service would leave it: topic, partition, topic id, id."""
     with closing(CacheFile(path)) as file, closing(Writer(file)) as writer:
-        value = FORMATS["avro"].encode(Schedule(now_ms() + HOUR_MS, "out", b"", None))
+        value = AVRO.encode_value(Schedule(now_ms() + HOUR_MS, "out", b"", None))
         for topic, partition, topic_id, name in found:
             number = writer.restart(topic, partition, topic_id, "cluster", 0).number
             rows = writer.rows(number)

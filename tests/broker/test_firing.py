@@ -10,7 +10,7 @@ from collections.abc import Callable
 import avro.io
 import avro.schema
 
-from kms.formats import FORMATS, schema_json
+from kms.formats import AVRO, schema_json
 from kms.schedule import Schedule
 from tests.broker.cluster import Cluster, now_ms, wait_for
 from tests.broker.instance import Instance
@@ -150,7 +150,7 @@ def test_avro_of_another_encoder_with_and_without_headers(
 
 def test_a_schedule_can_make_a_schedule(cluster: Cluster, instance: MakeInstance) -> None:
     topic, target = cluster.schedule_topic(), cluster.topic()
-    inner = FORMATS["avro"].encode(Schedule(now_ms() + 500, target, b"k", b"inner"))
+    inner = AVRO.encode_value(Schedule(now_ms() + 500, target, b"k", b"inner"))
     cluster.schedule(topic, b"outer", Schedule(0, topic, b"inner", inner))
     cluster.flush()
     kms = instance([topic]).start()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from kms.formats import FORMATS
+from kms.formats import AVRO
 from kms.schedule import Schedule
 from tests.broker.cluster import Arrived, Cluster, wait_for
 from tests.broker.commands import Kms
@@ -91,7 +91,7 @@ def test_without_a_dead_letter_topic_it_stays_and_can_be_tried_again(
 def test_dead_letters_are_put_back_once(cluster: Cluster, instance: MakeInstance) -> None:
     scene = Scene(cluster, instance, KMS_RETRY_FOR="1ms")
     headers: list[tuple[str, bytes | None]] = [("mine", b"\xff")]
-    value = FORMATS["avro"].encode(Schedule(0, "made-at-last", b"k", b"v"))
+    value = AVRO.encode_value(Schedule(0, "made-at-last", b"k", b"v"))
     cluster.write(scene.topic, b"late", value, headers=headers)
     scene.write(RUBBISH["no Avro"])
     scene.compact()

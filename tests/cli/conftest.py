@@ -14,7 +14,7 @@ from kms.cli import app
 from kms.cli.options import run_app
 from kms.due import Due
 from kms.failures import Failure
-from kms.formats import FORMATS
+from kms.formats import AVRO
 from kms.schedule import Row, Schedule
 from kms.store import CacheFile, Writer
 
@@ -63,7 +63,7 @@ class Cache:
         """Fold one schedule and move the checkpoint past it."""
         number = self.numbers[topic, partition]
         rows = self.writer.rows(number)
-        rows[name] = Row(offset, found.due_ms, FORMATS["avro"].encode(found))
+        rows[name] = Row(offset, found.due_ms, AVRO.encode_value(found))
         self.writer.commit([rows], {number: offset + 1}, {})
 
     def fail(self, topic: str, partition: int, offset: int, name: bytes, value: bytes) -> None:

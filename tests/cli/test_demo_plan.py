@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kms.cli.demo_plan import HOUR_MS, expected, plan, problems, tombstones
-from kms.formats import FORMATS
+from kms.formats import AVRO
 from kms.kafka import TailRecord, TopicPartition
 from kms.schedule import fired_headers
 
@@ -21,7 +21,7 @@ def well() -> tuple[Records, Records]:
     records: Records = []
     for offset, (name, schedule, _) in enumerate(STEPS):
         where = WHERE.get(name, TopicPartition("in", 0))
-        value = None if schedule is None else FORMATS["avro"].encode(schedule)
+        value = None if schedule is None else AVRO.encode_value(schedule)
         records.append(TailRecord(where, offset, NOW_MS, name, value, ()))
     newest = {record.key: record.offset for record in records}
     for offset, (name, schedule) in enumerate(WANTED.items()):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import confluent_kafka as ck
 
-from kms.formats import FORMATS
+from kms.formats import AVRO
 from kms.schedule import Schedule
 from tests.broker.cluster import Cluster, now_ms
 
@@ -221,7 +221,7 @@ class Stream:
 
 
 def _encoded(due_ms: int, topic: str, key: bytes, value: bytes) -> bytes:
-    return FORMATS["avro"].encode(Schedule(due_ms, topic, key, value))
+    return AVRO.encode_value(Schedule(due_ms, topic, key, value))
 
 
 def _unpacked(value: bytes) -> tuple[bytes, int]:

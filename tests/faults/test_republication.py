@@ -13,7 +13,7 @@ from pathlib import Path
 import confluent_kafka as ck
 import pytest
 
-from kms.formats import FORMATS
+from kms.formats import AVRO
 from kms.schedule import Schedule, fired_headers
 from tests.broker.cluster import Cluster, now_ms, wait_for
 from tests.broker.instance import Instance
@@ -88,7 +88,7 @@ def test_a_copy_waits_for_what_may_yet_be_committed(
     cluster: Cluster, instance: MakeInstance, tmp_path: Path, ends: str
 ) -> None:
     copying = Copying(cluster, instance, tmp_path, "begin")
-    update = FORMATS["avro"].encode(Schedule(0, copying.target, b"k", b"newer"))
+    update = AVRO.encode_value(Schedule(0, copying.target, b"k", b"newer"))
     with _transaction(cluster) as user:
         user.produce(copying.topic, update, b"id")
         user.flush()

@@ -18,9 +18,10 @@ from kms.delivery import ExactlyOnce
 from kms.due import Due, DueQueue
 from kms.errors import FencedError, FormatError
 from kms.failures import Failures
+from kms.formats import Body
 from kms.kafka import TopicPartition
 from kms.producer import ScheduleProducer
-from kms.schedule import Schedule
+from kms.schedule import Schedule, Written
 from kms.scheduler import CacheJobStore, HandOver
 from kms.settings import Settings
 from tests.model import rules
@@ -42,17 +43,18 @@ PLENTY = 99
 class Numbers:
     """The format of the model's schedules: due time and version."""
 
-    def due_of(self, data: bytes) -> int:
-        due_ms, found, _ = data.partition(b":")
+    def due_of(self, record: Written) -> int:
+        due_ms, found, _ = (record.value or b"").partition(b":")
         if not found:
             raise FormatError("no schedule")
         return int(due_ms)
 
-    def decode(self, data: bytes) -> Schedule:
-        return Schedule(self.due_of(data), TARGET, b"", data.partition(b":")[2])
+    def decode(self, record: Written) -> Schedule:
+        version = (record.value or b"").partition(b":")[2]
+        return Schedule(self.due_of(record), TARGET, b"", version)
 
-    def encode(self, schedule: Schedule) -> bytes:
-        return b"%d:%s" % (schedule.due_ms, schedule.value)
+    def encode(self, schedule: Schedule) -> Body:
+        return Body(b"%d:%s" % (schedule.due_ms, schedule.value))
 
 
 FORM = Numbers()
@@ -229,6 +231,7 @@ class Instance:
         store = cast(Any, self.store)
         admin, offsets = cast(Any, Admin(self)), cast(Any, Offsets(self))
         self.queue, assignment = PatientQueue(), Assignment()
+        self._decode = assignment.decode
         self.claims = claims = WatchedClaims(self)
         failures = Failures()
         with (
@@ -238,11 +241,11 @@ class Instance:
         ):
             delivery = ExactlyOnce(SETTINGS, assignment)
             self.consumer = ScheduleConsumer(
-                SETTINGS, admin, offsets, store, claims, assignment, failures, FORM
+                SETTINGS, admin, offsets, store, claims, assignment, failures, {TOPIC: FORM}
             )
         self.consumer._lookups._stopping = cast(threading.Event, NoWait())
         self.producer = ScheduleProducer(
-            SETTINGS, delivery, self.queue, claims, assignment, failures, FORM
+            SETTINGS, delivery, self.queue, claims, assignment, failures
         )
         self.producer.stopping = cast(threading.Event, NoWait())
         self._jobs = CacheJobStore(store, claims, self.queue, self.producer)
@@ -257,7 +260,7 @@ class Instance:
             self.consumer._turn()
 
     def _schedule(self) -> None:
-        hand_over = HandOver(self.queue, FORM)
+        hand_over = HandOver(self.queue, self._decode)
         while True:
             rest()
             for job in self._jobs._claim_due(self.world.clock.now_ms):

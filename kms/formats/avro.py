@@ -1,16 +1,17 @@
-"""Bytes <-> Schedule: one class a format, one table of their names."""
+"""sky-uk's Avro schedules."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from io import BytesIO
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 
 from kms.errors import FormatError
-from kms.schedule import Schedule
+from kms.formats.format import Body
+from kms.schedule import Schedule, Written
 
 SCHEMA: Mapping[str, Any] = {
     "type": "record",
@@ -37,19 +38,6 @@ SCHEMA: Mapping[str, Any] = {
 }
 
 
-class Format(Protocol):
-    """How a schedule is written as the value of a record."""
-
-    def decode(self, data: bytes) -> Schedule:
-        """Read a whole value; raises FormatError where it is not exactly one schedule."""
-
-    def encode(self, schedule: Schedule) -> bytes:
-        """Write a schedule so that ``decode`` gives the same one back."""
-
-    def due_of(self, data: bytes) -> int:
-        """The due time in epoch ms; raises FormatError for whatever ``decode`` refuses."""
-
-
 class Avro:
     """Avro's plain binary encoding, without a container or a registry's prefix.
 
@@ -62,12 +50,26 @@ class Avro:
         self._schema = parse_schema(dict(SCHEMA))
         self._older_schema = parse_schema({**SCHEMA, "fields": fields[:-1]})
 
-    def decode(self, data: bytes) -> Schedule:
+    def decode(self, record: Written) -> Schedule:
+        return self.decode_value(record.value or b"")
+
+    def due_of(self, record: Written) -> int:
+        due_ms: int = self._read(record.value or b"")["time"]
+        return due_ms
+
+    def encode(self, schedule: Schedule) -> Body:
+        return Body(self.encode_value(schedule))
+
+    def decode_value(self, data: bytes) -> Schedule:
+        """A record's value as a schedule; raises FormatError where it is not exactly one."""
         found = self._read(data)
         headers = tuple(found.get("headers", {}).items())
         return Schedule(found["time"], found["topic"], found["key"], found["value"], headers)
 
-    def encode(self, schedule: Schedule) -> bytes:
+    def encode_value(self, schedule: Schedule) -> bytes:
+        """A schedule as a record's value; raises FormatError if it can't be one."""
+        if schedule.key is None:
+            raise FormatError("Avro's key can't be left out; it can be empty")
         out = BytesIO()
         headers = dict(schedule.headers)
         if len(headers) != len(schedule.headers):
@@ -85,10 +87,6 @@ class Avro:
             raise FormatError(f"this schedule can't be written as Avro: {error}") from error
         return out.getvalue()
 
-    def due_of(self, data: bytes) -> int:
-        due_ms: int = self._read(data)["time"]
-        return due_ms
-
     def _read(self, data: bytes) -> dict[str, Any]:
         try:
             return _read_whole(data, self._schema)
@@ -98,9 +96,6 @@ class Avro:
                 return _read_whole(data, self._older_schema)
             except FormatError:
                 raise error from None
-
-
-FORMATS: Mapping[str, Format] = {"avro": Avro()}
 
 
 def schema_json() -> str:

@@ -1,0 +1,21 @@
+"""Records <-> schedules: one class a format, one table of their names. A topic has one format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from kms.formats.avro import SCHEMA, Avro, schema_json
+from kms.formats.format import Body, Format
+from kms.formats.headers import Headers
+from kms.formats.json import Json
+
+__all__ = ["AVRO", "FORMATS", "SCHEMA", "Avro", "Body", "Format", "Headers", "Json", "schema_json"]
+
+AVRO = Avro()
+
+# Each makes the format of the topic it is given.
+FORMATS: Mapping[str, Callable[[str], Format]] = {
+    "avro": lambda _topic: AVRO,
+    "json": lambda _topic: Json(),
+    "headers": Headers,
+}
