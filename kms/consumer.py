@@ -60,7 +60,7 @@ class ScheduleConsumer(Worker):
         self._assignment = assignment
         self._failures = failures
         self._due_of = form.due_of
-        self._checkpoints = Checkpoints(admin, offsets, writer, self.stopping)
+        self._checkpoints = Checkpoints(admin, offsets, writer, self.stopping, self.heartbeat.beat)
         self._lookups = Lookups(offsets, self.stopping)
         self._owned: dict[TopicPartition, FoldingPartition] = {}
         self._reader = TopicReader(settings, self)
@@ -70,7 +70,7 @@ class ScheduleConsumer(Worker):
     def run(self) -> None:
         try:
             self._reader.subscribe(self._settings.schedule_topics)
-            while not self.stopping.is_set():
+            while not self.is_over():
                 self._turn()
         finally:
             try:

@@ -71,18 +71,18 @@ class ScheduleProducer(Worker):
         self._decode = form.decode
         self._dead_letter_topic = settings.kms_dead_letter_topic
         self._patience = Patience(settings)
-        self._targets = Targets(delivery.exists)
+        self._targets = Targets(delivery.exists, self.heartbeat.beat)
         self._failure_log = FailureLog()
         self._aborts = 0
         self._suspects: deque[Due] = deque()
 
     def run(self) -> None:
         try:
-            self._delivery.start(self.stopping.is_set)
+            self._delivery.start(self.is_over)
         except RetriableKafkaError:
             if not self.stopping.is_set():
                 raise
-        while not self.stopping.is_set():
+        while not self.is_over():
             batch = self._queue.take(BATCH, 0.0 if self._suspects else _POLL_SECONDS)
             for group in self._apart(batch):
                 self._fire(group)
@@ -114,7 +114,7 @@ class ScheduleProducer(Worker):
 
     def _fire(self, batch: Sequence[Due]) -> None:
         """One transaction with those of the batch that are still to be fired."""
-        if self.stopping.is_set():
+        if self.is_over():
             return
         before = self._assignment.snapshot()
         try:

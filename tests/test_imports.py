@@ -19,7 +19,14 @@ OWNERS = {
     "cryptography": "kms.kafka.stores",
 }
 # "errors, settings, schedule know nobody"
-KNOW_NOBODY = {"kms.errors", "kms.schedule", "kms.settings", "kms.kafka_properties", "kms.times"}
+KNOW_NOBODY = {
+    "kms.errors",
+    "kms.schedule",
+    "kms.settings",
+    "kms.kafka_properties",
+    "kms.times",
+    "kms.heartbeat",
+}
 APART = {"kms.scheduler", "kms.consumer", "kms.producer"}
 TOP = {"kms.service", "kms.cli"}
 
