@@ -21,10 +21,10 @@ from kms.errors import (
     UndeliverableError,
 )
 from kms.failures import Failure, FailureLog, Failures, Patience, letter_headers, stays
-from kms.figures import ProducerFigures
+from kms.figures import RECENT, ProducerFigures
 from kms.formats import Format
 from kms.kafka import TopicPartition
-from kms.messages import Job, Letter
+from kms.messages import Job, Letter, as_fired
 from kms.schedule import Schedule, is_stand_in
 from kms.settings import Settings
 from kms.targets import Targets
@@ -296,4 +296,5 @@ class ScheduleProducer(Worker):
         self.figures.republished += len(jobs) - len(fired) - len(buried)
         self.figures.buried.update(buried)
         self.figures.fired.update(job.schedule.topic for job in fired)
+        self.figures.add_recent(as_fired(job, now_ms) for job in fired[-RECENT:])
         self.figures.add_lateness((now_ms - job.due.due_ms) / 1000 for job in fired)

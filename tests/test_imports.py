@@ -16,6 +16,7 @@ OWNERS = {
     "sqlite3": "kms.store",
     "prometheus_client": "kms.metrics",
     "fastavro": "kms.formats",
+    "jinja2": "kms.web",
     "cryptography": "kms.kafka.stores",
 }
 # "errors, settings, schedule know nobody"
