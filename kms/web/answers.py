@@ -20,7 +20,7 @@ from kms.web.question import Question, cursor
 from kms.web.view import View
 
 # A page of schedules ends where one of these is reached, also where few or none were found.
-_LOOKED_AT = 10_000
+_LOOKED_AT = 5_000
 _BYTES_LOOKED_AT = 16_000_000
 _BYTES_OF_IDS = 1_000_000
 _WHOLE = 1_048_576  # bytes of one schedule's key, value and headers; the rest is cut off

@@ -70,7 +70,7 @@ class HtmlPage:
             **_figures(view, counts, recent),
             pictures=_pictures(counts),
             coming=coming,
-            fired=[_fired(each) for each in recent[: -_ROWS - 1 : -1]],
+            fired=[_fired(each) for each in recent[::-1]],
             failed=failed,
             **_partitions(view, counts),
         )
@@ -156,7 +156,7 @@ def _failed(view: View, reader: PageReader) -> list[Row]:
     return [
         _row(view, each)
         | {
-            "reason": each.failed.reason,
+            "reason": _cut(each.failed.reason.encode(errors="replace")),
             "message": _cut(each.failed.text.encode(errors="replace"), _LONGEST_MESSAGE),
             "attempts": each.failed.attempts,
             "next": "at once" if each.failed.next_ms == 0 else _relative(each.failed.next_ms),
@@ -212,16 +212,13 @@ def _relative(epoch_ms: int) -> str:
 
 def _rough(duration_ms: int) -> str:
     """In its two largest units."""
-    days, hours = divmod(duration_ms // 3_600_000, 24)
-    if days >= 10_000:
-        return "centuries" if days > 100_000 else f"{days // 365} years"
-    minutes, seconds = divmod(duration_ms // 1_000, 60)
+    days, rest_ms = divmod(duration_ms, 86_400_000)
+    minutes, seconds = divmod(rest_ms // 1_000, 60)
+    hours, minutes = divmod(minutes, 60)
+    if days >= 1_000:
+        return f"{days // 365:,} years"
     if days:
         return f"{days}d {hours}h"
-    return (
-        f"{hours}h {minutes % 60}m"
-        if hours
-        else f"{minutes}m {seconds}s"
-        if minutes
-        else f"{seconds}s"
-    )
+    if hours:
+        return f"{hours}h {minutes}m"
+    return f"{minutes}m {seconds}s" if minutes else f"{seconds}s"

@@ -114,7 +114,7 @@ def _time(name: str, value: bytes) -> int:
 
 def _place(text: str) -> Place:
     found = _CURSOR.fullmatch(text)
-    if found is None or max(map(abs, map(int, found.groups()))) > _LARGEST:
+    if found is None or any(not -_LARGEST <= int(it) + 1 <= _LARGEST for it in found.groups()):
         raise QuestionError(
             f"cursor is {_quoted(text)}: give the next of an answer as it is, or leave it out."
         )
