@@ -24,6 +24,7 @@ from kms.schedule import Row, Schedule
 from kms.settings import Settings
 from kms.store import CacheFile, PageReader, PartitionRows, Writer
 from kms.web import View, WebServer, pages
+from tests.http_client import page
 
 SECONDS = 20.0
 
@@ -62,7 +63,7 @@ class Site:
             self.heartbeats,
             lambda: self.stopping,
         )
-        self.pages = pages(self.view, lambda _: Page(b"the metrics\n", {}))
+        self.pages = pages(self.view, page)
         self.server = WebServer(settings, self.pages)
 
     def assign(self, topic: str = "schedules", partition: int = 0, *, firing: bool = True) -> None:
