@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 import urllib.error
 import urllib.request
@@ -29,13 +28,9 @@ class Got(NamedTuple):
     json: Any
 
 
-def url_of(kms: Instance) -> str:
-    return str(re.findall(r"metrics at (http://\S+)/metrics", kms.log)[-1])
-
-
 def get(kms: Instance, path: str) -> Got:
     try:
-        with urllib.request.urlopen(url_of(kms) + path, timeout=10) as answer:
+        with urllib.request.urlopen(kms.url + path, timeout=10) as answer:
             return Got(answer.status, json.load(answer))
     except urllib.error.HTTPError as error:
         with error:
@@ -76,7 +71,7 @@ def hostile_scene(cluster: Cluster, instance: MakeInstance) -> tuple[Instance, s
 
 def test_the_page_in_a_browser(cluster: Cluster, instance: MakeInstance, browser: Browser) -> None:
     kms, target = hostile_scene(cluster, instance)
-    url = url_of(kms)
+    url = kms.url
     grounds = []
     for scheme, width in (("light", 1_280), ("dark", 1_280), ("light", 360), ("dark", 360)):
         with browser.page(url, scheme, width) as seen:  # type: ignore[arg-type]

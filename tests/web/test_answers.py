@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -369,3 +370,13 @@ def test_any_id_is_found_under_its_encoded_form(site: Site, schedule_id: bytes) 
         site.assign()
     site.put(schedule_id, SOON)
     assert site.asked("/schedules/", rest=quote(schedule_id, safe="")).status == 200
+
+
+def test_what_the_readme_asks_is_answered(site: Site) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    paths = set(re.findall(r"localhost:9095(/[^\s'`]*)", readme))
+    assert {"/metrics", "/info", "/schedules/42"} < paths
+    site.assign()
+    site.put(b"42", SOON)
+    for path in paths:
+        assert site.get(path).status == 200, path
