@@ -46,7 +46,11 @@ def ready(alive: Health, consumer: ConsumerFigures, now: float, stopping: bool) 
     if not alive.good:
         return alive
     if consumer.assigned_at is None:
-        return Health(False, "It is not in its consumer group: Kafka has not answered yet.")
+        return Health(
+            False,
+            "It is not in its consumer group: the group has not taken it in yet, or Kafka is out "
+            "of reach.",
+        )
     if assigned > caught_up:
         return Health(
             False,
