@@ -20,12 +20,13 @@ from kms.errors import CacheDamagedError, ExitCode, KmsError
 from kms.failures import Failures
 from kms.formats import FORMATS
 from kms.kafka import Admin, Offsets, check_access, checked_properties
-from kms.metrics import MetricsServer
+from kms.metrics import MetricsPage
 from kms.producer import ScheduleProducer
 from kms.progress import Progress
 from kms.scheduler import DueScheduler
 from kms.settings import Settings
-from kms.store import CacheFile, Reader, Writer
+from kms.store import CacheFile, PageReader, Reader, Writer
+from kms.web import View, WebServer, pages
 from kms.worker import Worker
 
 _WATCH_SECONDS = 0.2
@@ -42,19 +43,26 @@ class Service:
         with ExitStack() as exits:
             scheduler_reader = exits.enter_context(closing(Reader(file.path)))
             metrics_reader = exits.enter_context(closing(Reader(file.path)))
+            page_reader = exits.enter_context(closing(PageReader(file.path)))
             self._wire(settings, file, scheduler_reader)
-            self.metrics = MetricsServer(
+            self._workers: list[Worker] = [self.scheduler, self.producer, self.consumer]
+            figures = self.consumer.figures, self.producer.figures
+            view = View(
                 settings,
-                self.consumer.figures,
-                self.producer.figures,
-                metrics_reader,
+                page_reader,
+                self._assignment,
+                self._claims,
+                *figures,
+                {worker.name: worker.heartbeat for worker in self._workers},
+                stopping=lambda: any(worker.stopping.is_set() for worker in self._workers),
             )
-            exits.callback(self.metrics.stop)
+            self.web = WebServer(settings, pages(view, MetricsPage(*figures, metrics_reader)))
+            exits.callback(self.web.stop)
             self._exits = exits.pop_all()
 
     def run(self, stopping: threading.Event) -> None:
         """Run until ``stopping`` is set or a thread fails, whose error is raised then."""
-        workers: list[Worker] = [self.scheduler, self.producer, self.consumer]
+        workers = self._workers
         self._say_hello()
         with self._exits:
             check_access(self._settings, stopping)
@@ -82,13 +90,14 @@ class Service:
             self._settings.consumer_group_id,
             self._settings.kms_cache,
             self._settings.kms_delivery,
-            self.metrics.url,
+            f"{self.web.url}/metrics",
         )
 
     def _wire(self, settings: Settings, file: CacheFile, reader: Reader) -> None:
         form = FORMATS["avro"]
-        queue, assignment = DueQueue(), Assignment()
-        claims = Claims()
+        queue = DueQueue()
+        self._assignment = assignment = Assignment()
+        self._claims = claims = Claims()
         self.scheduler = DueScheduler(reader, claims, queue, form)
         claims.changed = self.scheduler.wakeup
         delivery: Delivery

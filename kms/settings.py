@@ -31,6 +31,7 @@ from kms.settings_values import (
     Delivery,
     DurationMs,
     FilePath,
+    HttpPages,
     InstanceId,
     LogLevel,
     OptionalPath,
@@ -95,12 +96,17 @@ class Settings(BaseSettings):
         default=9095,
         ge=0,
         le=65535,
-        description="The HTTP port of the metrics; 0 takes a free one.",
+        description="The HTTP port of metrics, health and page; 0 takes a free one.",
     )
     kms_http_address: Address = Field(
         default="0.0.0.0",
         description="Where the HTTP port listens: 127.0.0.1 is this machine only, 0.0.0.0 every "
         "network, :: every network with IPv6.",
+    )
+    kms_http_pages: HttpPages = Field(
+        default="all",
+        description="What the HTTP port serves: all, or metrics for metrics and health alone, "
+        "without the page and the JSON, which show what is scheduled to whoever can connect.",
     )
     kms_cache: FilePath = Field(
         default=Path("kms.sqlite"),

@@ -26,6 +26,7 @@ DEFAULTS: dict[str, object] = {
     "truststore_password": None,
     "prometheus_scraping_endpoint_port": 9095,
     "kms_http_address": "0.0.0.0",
+    "kms_http_pages": "all",
     "kms_cache": Path("kms.sqlite"),
     "kms_instance_id": None,
     "kms_delivery": "exactly-once",
@@ -50,6 +51,7 @@ VARIABLES = {
     "truststore_password": "TRUSTSTORE_PASSWORD",
     "prometheus_scraping_endpoint_port": "PROMETHEUS_SCRAPING_ENDPOINT_PORT",
     "kms_http_address": "KMS_HTTP_ADDRESS",
+    "kms_http_pages": "KMS_HTTP_PAGES",
     "kms_cache": "KMS_CACHE",
     "kms_instance_id": "KMS_INSTANCE_ID",
     "kms_delivery": "KMS_DELIVERY",
@@ -136,6 +138,9 @@ GOOD: dict[str, st.SearchStrategy[tuple[str, object]]] = {
     "kms_http_address": st.sampled_from(["127.0.0.1", "::", "fe80::1%eth0", "kms.example"]).map(
         lambda text: (text, text)
     ),
+    "kms_http_pages": st.sampled_from(["all", "metrics", "Metrics"]).map(
+        lambda text: (text, text.lower())
+    ),
     "kms_cache": NAMES.map(lambda name: (f"/tmp/{name}", Path(f"/tmp/{name}"))),
     "kms_instance_id": NAMES.map(lambda name: (name, name)),
     "kms_delivery": st.sampled_from(["exactly-once", "at-least-once", "Exactly-Once"]).map(
@@ -157,6 +162,7 @@ BAD = (
     *(("security_protocol", text) for text in ("TLS", "SASL", "SASL-SSL")),
     *(("prometheus_scraping_endpoint_port", text) for text in ("-1", "65536", "http", "1.5")),
     *(("kms_http_address", text) for text in ("a b", "http://x", "[::]", "1.2.3.4/8")),
+    *(("kms_http_pages", text) for text in ("none", "page", "all,metrics")),
     ("keystore_location", "."),
     ("truststore_location", "."),
     ("kms_cache", "."),

@@ -28,15 +28,21 @@ _LARGEST_MESSAGE = 100_000_000  # bytes; what consumers of librdkafka take at mo
 def transactional_id(settings: Settings, purpose: str = "") -> str:
     """Stable for this instance and unique in the group: the next start fences this one.
 
-    By default made of the host name and the cache's path, so that two on one host differ. A
-    ``purpose`` keeps it apart from the service.
+    A ``purpose`` keeps it apart from the service.
     """
-    instance = settings.kms_instance_id
-    if instance is None:
-        path = hashlib.sha256(str(settings.kms_cache.absolute()).encode()).hexdigest()[:12]
-        instance = f"{socket.gethostname()}-{path}"
     suffix = f"-{purpose}" if purpose else ""
-    return f"kms-{settings.consumer_group_id}-{instance}{suffix}"
+    return f"kms-{settings.consumer_group_id}-{instance_name(settings)}{suffix}"
+
+
+def instance_name(settings: Settings) -> str:
+    """What this instance is called, unique in its group.
+
+    By default made of the host name and the cache's path, so that two on one host differ.
+    """
+    if settings.kms_instance_id is not None:
+        return settings.kms_instance_id
+    path = hashlib.sha256(str(settings.kms_cache.absolute()).encode()).hexdigest()[:12]
+    return f"{socket.gethostname()}-{path}"
 
 
 def reader_config(settings: Settings) -> dict[str, Any]:
