@@ -66,6 +66,7 @@ class ScheduleConsumer(Worker):
         self._reader = TopicReader(settings, self)
         self._too_slow: set[TopicPartition] = set()  # read for longer than tombstones are kept
         self._commits = Commits(writer, claims)
+        self._joined = False
 
     def run(self) -> None:
         try:
@@ -83,6 +84,7 @@ class ScheduleConsumer(Worker):
     def assigned(self, partitions: list[TopicPartition]) -> Mapping[TopicPartition, int]:
         """Take partitions over: from their checkpoint, if it holds, else from the beginning."""
         offsets = self._take_over(partitions)
+        self._joined = True
         if partitions:
             _log.info("Assigned: %s.", ", ".join(map(str, sorted(partitions))))
         return offsets
@@ -94,6 +96,7 @@ class ScheduleConsumer(Worker):
     def lost(self, partitions: list[TopicPartition]) -> None:
         """Another instance owns them already; the coordinator refuses what still runs."""
         self._give_up(partitions, 0.0)
+        self._joined = False
         _log.warning(
             "Lost, for the group went on without this instance: %s.",
             ", ".join(map(str, sorted(partitions))),
@@ -246,3 +249,4 @@ class ScheduleConsumer(Worker):
         self.figures.caught_up = len(self._owned) - len(loading)
         self.figures.loaded = sum(part.next_offset - part.started_at for part in loading)
         self.figures.left_to_load = sum(map(FoldingPartition.left, loading))
+        self.figures.joined = self._joined  # last: whoever reads it may trust the others

@@ -88,7 +88,8 @@ class Patience:
         if error.permanent and not self._buries:
             pause_ms = max(self._longest_ms, self._for_ms)  # somebody has to do something first
         jitter = random.uniform(0.8, 1.2)  # or all that failed together would come together
-        next_ms = failed_ms if at_once else failed_ms + int(pause_ms * jitter)
+        # 0 as at a start: a run that ends by itself waits for what is due for another attempt.
+        next_ms = 0 if at_once else failed_ms + int(pause_ms * jitter)
         since_ms = failed_ms if tried is None else tried.since_ms
         return Failure(due, attempt, since_ms, next_ms, error.reason, str(error))
 

@@ -43,6 +43,7 @@ class ConsumerFigures:
     received: Counter[str] = field(default_factory=Counter)  # by schedule topic
     cancelled: Counter[str] = field(default_factory=Counter)  # by schedule topic
     rejected: Counter[tuple[str, str]] = field(default_factory=Counter)  # by topic and reason
+    joined: bool = False  # the group has said which partitions are ours, be it none
     assigned: int = 0
     caught_up: int = 0  # of the assigned partitions, those that may fire
     left_to_load: int = 0  # records of the partitions that may not yet
