@@ -64,9 +64,11 @@ def run(
 
     Example: `python kms.py run --kafka-brokers localhost:9092 --schedule-topics schedules`
 
+    Example: `python kms.py run --config /etc/kms/kms.toml --log-format json`
+
     Example: `python kms.py run --once --timeout 50s`
 
-    Example: `python kms.py run --until 5s --wait --log-format json`
+    Example: `python kms.py run --until 5s --wait`
     """
     if once and until is not None:
         raise typer.BadParameter("give one of them.", param_hint="--once, --until")
