@@ -68,7 +68,8 @@ class Service:
             try:
                 for worker in workers:
                     worker.start()
-                with Progress(self.consumer.figures) as progress:
+                bar = self._settings.kms_log_format == "text"
+                with Progress(self.consumer.figures, bar=bar) as progress:
                     while not (stopping.is_set() or ending.has_come()):
                         progress.update()
                         for worker in workers:

@@ -98,11 +98,12 @@ def test_it_works(stage: Stage, number: int, tmp_path: Path) -> None:
     for name, actual in ({AN_ID: stage.ids[number]} | stage.names).items():
         line = re.sub(rf"(?<![\w./-]){re.escape(name)}(?![\w./-])", actual, line)
     (tmp_path / "kms.py").symlink_to(ROOT / "kms.py")
-    cache = Path(shutil.copy(stage.kms.cache, tmp_path))  # what one does to it is not the others'
+    for file in stage.kms.cache.parent.glob("kms.sqlite*"):
+        shutil.copy(file, tmp_path)  # what one does to it is not the others'
     process = subprocess.Popen(
         ["bash", "-c", line],
         cwd=tmp_path,
-        env=stage.kms.environment | {"KMS_CACHE": str(cache)},
+        env=stage.kms.environment | {"KMS_CACHE": str(tmp_path / "kms.sqlite")},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
