@@ -95,7 +95,7 @@ def test_not_before_it_is_caught_up_and_the_cache_knows(instance: Instance) -> N
     instance.see(now_ms() + 1)
     figures.assigned_at = None
     assert not ending.has_come()
-    figures.joined, figures.caught_up = True, 0
+    figures.assigned_at, figures.caught_up = 0.0, 0
     assert not ending.has_come()
     figures.caught_up = 1
     assert ending.has_come()
