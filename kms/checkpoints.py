@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from kms.errors import KafkaError, RetriableKafkaError
 from kms.formats import Format
@@ -34,12 +34,15 @@ class Checkpoints:
         writer: Writer,
         forms: Mapping[str, Format],
         stopping: threading.Event,
+        waits: Callable[[], None] = lambda: None,
     ) -> None:
+        """``waits`` is called now and then while it waits for the cluster."""
         self._forms = forms
         self._admin = admin
         self._offsets = offsets
         self._writer = writer
         self._stopping = stopping
+        self._waits = waits
 
     def open(
         self, partitions: list[TopicPartition], *, rebuild: bool = False
@@ -52,6 +55,7 @@ class Checkpoints:
             return {}
         said = False
         while not self._stopping.is_set():
+            self._waits()
             try:
                 return self._open(partitions, rebuild)
             except RetriableKafkaError as error:

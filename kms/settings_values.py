@@ -26,6 +26,13 @@ from kms.times import Duration
 _NAME_TEXT = "1 to 249 characters of a-z, A-Z, 0-9, '.', '_' and '-'"
 # Kafka has one rule for the names of topics and of static members.
 TOPIC_NAME = re.compile(r"(?!\.{1,2}$)[a-zA-Z0-9._-]{1,249}")
+# The settings that name schedule topics, and the format of those topics.
+FORMAT_OF: Mapping[str, str] = {
+    "schedule_topics": "avro",
+    "json_schedule_topics": "json",
+    "header_schedule_topics": "headers",
+}
+
 _BROKER = re.compile(r"(?:[a-zA-Z0-9._-]+|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})")
 
 
@@ -174,6 +181,8 @@ SecurityProtocol = Annotated[
     Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"], BeforeValidator(_upper)
 ]
 Delivery = Annotated[Literal["exactly-once", "at-least-once"], BeforeValidator(_lower)]
+HttpPages = Annotated[Literal["all", "metrics"], BeforeValidator(_lower)]
+LogFormat = Annotated[Literal["text", "json"], BeforeValidator(_lower)]
 LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)]
 Properties = Annotated[
     KafkaProperties,

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from kms.errors import SettingsError
 from kms.settings import Settings, load_settings
 from kms.settings_table import definitions, settings_table
+from kms.settings_values import FORMAT_OF
 from tests.settings_examples import (
     BAD,
     DEFAULTS,
@@ -70,7 +71,8 @@ class TestWhereValuesComeFrom:
     @pytest.mark.parametrize("name", GOOD)
     def test_an_empty_variable_is_unset(self, name: str) -> None:
         assert getattr(load({}, {VARIABLES[name]: ""}), name) == DEFAULTS[name]
-        key = {"schedule_topics": "a", "kms_instance_id": "a"}.get(name, str(DEFAULTS[name]))
+        without = dict.fromkeys([*FORMAT_OF, "kms_instance_id"], "a")
+        key = without.get(name, str(DEFAULTS[name]))
         below = load({}, {VARIABLES[name]: ""}, toml_of({name: key}))
         assert below.source(name).startswith("the key")
 
