@@ -9,7 +9,7 @@ if os.getpid() == 1:
     # before the service handles it, or during another command, would have to wait for a kill.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
 
-from kms.cli import main  # noqa: E402 - takes half a second
+from kms.cli import main
 
 if __name__ == "__main__":
     main()
