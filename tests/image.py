@@ -28,7 +28,7 @@ _PATH = f"{_BASE}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 _PASSED_ON = re.compile(r"(PIP_\w+|SSL_CERT_\w+|REQUESTS_CA_BUNDLE|\w+_proxy)", re.IGNORECASE)
 
 # $1 is the stage's folder, $2 whether it may be written, $3 where Python is: that becomes
-# /usr/local, as in the base image. Then a mount an argument, from:to or a path for a tmpfs; then --.
+# /usr/local, as in the base image. Then a mount an argument, from:to or a tmpfs; then --.
 _ENTER = """
 folder=$1 mode=$2 python=$3; shift 3
 mount -t overlay overlay -o "lowerdir=/,upperdir=$folder/upper,workdir=$folder/work" "$folder/root"

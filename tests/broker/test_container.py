@@ -147,7 +147,7 @@ def test_the_image_is_small_and_compiled(image: Image) -> None:
     code, said = image.run(["python", "-m", "pip"], {})
     assert code == 1
     assert "No module named pip" in said
-    program = "import kms.service, sys; print(sorted(n for n, m in sys.modules.items() if "
-    program += "str(getattr(m, '__file__', '')).startswith('/opt/kms/') and m.__cached__ and "
-    program += "not __import__('os').path.exists(m.__cached__)))"
+    program = "import kms.service, os, sys; cached = {getattr(it, '__cached__', None) for it in "
+    program += "sys.modules.values()}; print(sorted(path for path in cached if path and "
+    program += "path.startswith('/opt/kms/') and not os.path.exists(path)))"
     assert image.run(["python", "-c", program], {}) == (0, "[]\n")
