@@ -11,6 +11,7 @@ import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from textwrap import dedent
 from typing import NamedTuple
 
 import pytest
@@ -62,8 +63,8 @@ def shown() -> Iterator[Block]:
     """Every shell block that has something to run."""
     for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]:
         text = path.read_text(encoding="utf-8")
-        for found in re.finditer(r"^```(?:bash|sh|shell)\n(.*?)^```$", text, re.M | re.S):
-            whole = found[1].replace("\\\n", " ")
+        for found in re.finditer(r"^( *)```(?:bash|sh|shell)\n(.*?)^\1```$", text, re.M | re.S):
+            whole = dedent(found[2]).replace("\\\n", " ")
             lines = [re.sub(r"\s+#.*", "", line) for line in whole.splitlines()]
             lines = [line for line in lines if line and not line.startswith("#")]
             lines = [line for line in lines if not any(re.search(it, line) for it in NOT_RUN)]
@@ -76,7 +77,7 @@ def test_something_is_shown() -> None:
     assert any(block.place.startswith("README") for block in shown())
 
 
-@pytest.mark.parametrize("block", shown(), ids=lambda block: str(block.place))
+@pytest.mark.parametrize("block", list(shown()), ids=lambda block: str(block.place))
 def test_it_runs(block: Block, cluster: Cluster, instance: MakeInstance, tmp_path: Path) -> None:
     """Beside a service, unless the block starts one. ``ID`` is one that has failed, 42 waits."""
     names = {name: f"{name}-{uuid.uuid4().hex[:8]}" for name in _TOPICS}
