@@ -77,6 +77,14 @@ def test_something_is_shown() -> None:
     assert any(block.place.startswith("README") for block in shown())
 
 
+def test_a_line_that_fails_is_told() -> None:
+    lines = ["true", "sleep 60 &", "python kms.py no-such-command", "true"]
+    script = _script(lines, {}, "0")
+    done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "failed: python kms.py no-such-command" in done.stderr
+
+
 @pytest.mark.parametrize("block", list(shown()), ids=lambda block: str(block.place))
 def test_it_runs(block: Block, cluster: Cluster, instance: MakeInstance, tmp_path: Path) -> None:
     """Beside a service, unless the block starts one. ``ID`` is one that has failed, 42 waits."""
@@ -117,7 +125,11 @@ def test_it_runs(block: Block, cluster: Cluster, instance: MakeInstance, tmp_pat
 
 def _script(lines: list[str], names: dict[str, str], port: str) -> str:
     """Ends at the first line that fails, and says which; what it left running is ended."""
-    found = ["set -eE -o pipefail", "trap 'echo \"failed: $BASH_COMMAND\" >&2' ERR"]
+    found = [
+        "set -eE -o pipefail",
+        "trap 'echo \"failed: $BASH_COMMAND\" >&2' ERR",
+        "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT",
+    ]
     for line in lines:
         for pattern, instead in INSTEAD.items():
             line = re.sub(pattern, instead, line)
