@@ -94,7 +94,8 @@ def test_the_page_in_a_browser(cluster: Cluster, instance: MakeInstance, browser
 def check(seen: Seen, url: str) -> None:
     """Nothing ran, nothing was fetched, nothing is wider than the window."""
     assert seen.complaints == []
-    assert [it for it in seen.requests if not it.startswith("data:")] == [f"{url}/"]
+    # Once, or more often where it took so long that the page loaded itself again.
+    assert {it for it in seen.requests if not it.startswith("data:")} == {f"{url}/"}
     assert MARK not in seen.page.title()
     assert seen.script("document.scripts.length + document.images.length") == 0
     assert seen.script("document.documentElement.scrollWidth <= window.innerWidth")
