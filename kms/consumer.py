@@ -16,6 +16,7 @@ from kms.formats import Format
 from kms.kafka import Admin, Offsets, TopicPartition, TopicReader
 from kms.lookups import Lookups
 from kms.partition import FoldingPartition
+from kms.repeats import Repeats, more
 from kms.schedule import Change, Record, fold, is_stand_in
 from kms.settings import Settings
 from kms.store import Writer
@@ -67,6 +68,7 @@ class ScheduleConsumer(Worker):
         self._too_slow: set[TopicPartition] = set()  # read for longer than tombstones are kept
         self._commits = Commits(writer, claims)
         self._assigned_at: float | None = None
+        self._repeats = Repeats()
 
     def run(self) -> None:
         try:
@@ -158,11 +160,14 @@ class ScheduleConsumer(Worker):
         reason = "null-id" if without_id else "undecodable"
         self.figures.rejected[part.where.topic, reason] += 1
         if without_id and record.value is None:
-            _log.error(
-                "The record at %s offset %d has neither key nor value: it cancels nothing.",
-                part.where,
-                record.offset,
-            )
+            unsaid = self._repeats.unsaid(part.where)
+            if unsaid is not None:
+                _log.error(
+                    "The record at %s offset %d has neither key nor value: it cancels nothing.%s",
+                    part.where,
+                    record.offset,
+                    more(unsaid),
+                )
 
     def _commit(self, *, wait: bool = True) -> None:
         self._commits.commit(self._owned.values(), wait=wait)
@@ -247,7 +252,7 @@ class ScheduleConsumer(Worker):
     def _count(self) -> None:
         loading = [part for part in self._owned.values() if not part.ready]
         self.figures.assigned = len(self._owned)
-        self.figures.assigned_at = self._assigned_at  # not before what came with it is counted
         self.figures.caught_up = len(self._owned) - len(loading)
         self.figures.loaded = sum(part.next_offset - part.started_at for part in loading)
         self.figures.left_to_load = sum(map(FoldingPartition.left, loading))
+        self.figures.assigned_at = self._assigned_at  # last: who reads it may trust the others

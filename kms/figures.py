@@ -62,6 +62,11 @@ class ConsumerFigures:
     assigned_at: float | None = None  # monotonic, the last change; None while not in the group
     errors: Errors = field(default_factory=Errors)
 
+    @property
+    def joined(self) -> bool:
+        """Whether the group has said which partitions are ours, be it none."""
+        return self.assigned_at is not None
+
 
 @dataclass
 class ProducerFigures:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import time
 from collections import deque
@@ -36,8 +35,6 @@ _POLL_SECONDS = 0.1
 _LONGEST_BACKOFF_SECONDS = 1.0
 _BLAMED = {"too-large", "refused"}  # what a broker says of all that came in one request
 _UNREAD = Schedule(0, "", b"", None)  # of a record that is none
-
-_log = logging.getLogger(__name__)
 
 
 class _Attempt(NamedTuple):
@@ -280,12 +277,7 @@ class ScheduleProducer(Worker):
         self.figures.errors.add(str(error))
         self._aborts += 1
         self._claims.give_back(batch)
-        _log.log(
-            logging.WARNING if self._aborts == 1 else logging.DEBUG,
-            "A batch of %d was not fired and is tried again: %s.",
-            len(batch),
-            error,
-        )
+        self._failure_log.say_again(len(batch), error)
         backoff_seconds = min(0.01 * 2 ** min(self._aborts, 10), _LONGEST_BACKOFF_SECONDS)
         self.stopping.wait(backoff_seconds * random.uniform(0.5, 1.0))
 

@@ -16,6 +16,7 @@ from kms.claims import Claims
 from kms.consumer import ScheduleConsumer
 from kms.delivery import AtLeastOnce, Delivery, ExactlyOnce
 from kms.due import DueQueue
+from kms.ending import Ending, Work
 from kms.errors import CacheDamagedError, ExitCode, KmsError
 from kms.failures import Failures
 from kms.formats import FORMATS
@@ -45,6 +46,7 @@ class Service:
             metrics_reader = exits.enter_context(closing(Reader(file.path)))
             page_reader = exits.enter_context(closing(PageReader(file.path)))
             self._wire(settings, file, scheduler_reader)
+            self._ending_reader = exits.enter_context(closing(Reader(file.path)))
             self._workers: list[Worker] = [self.scheduler, self.producer, self.consumer]
             figures = self.consumer.figures, self.producer.figures
             view = View(
@@ -60,20 +62,27 @@ class Service:
             exits.callback(self.web.stop)
             self._exits = exits.pop_all()
 
-    def run(self, stopping: threading.Event) -> None:
-        """Run until ``stopping`` is set or a thread fails, whose error is raised then."""
+    def run(self, stopping: threading.Event, ending: Ending) -> None:
+        """Run until ``stopping`` is set, the ending has come, or a thread fails.
+
+        The thread's error is raised then.
+        """
         workers = self._workers
         self._say_hello()
         with self._exits:
             check_access(self._settings, stopping)
+            if not stopping.is_set():
+                ending.begin(self._work())
             try:
                 for worker in workers:
                     worker.start()
-                with Progress(self.consumer.figures) as progress:
-                    while not stopping.wait(_WATCH_SECONDS):
+                bar = self._settings.kms_log_format == "text"
+                with Progress(self.consumer.figures, bar=bar) as progress:
+                    while not (stopping.is_set() or ending.has_come()):
                         progress.update()
                         for worker in workers:
                             worker.raise_for_error()
+                        stopping.wait(_WATCH_SECONDS)
             finally:
                 _log.info("Stopping; a second signal leaves at once.")
                 # In this order: nothing new becomes due, the running transaction ends, then the
@@ -82,6 +91,15 @@ class Service:
                     _end(worker)
             for worker in workers:
                 worker.raise_for_error()
+
+    def _work(self) -> Work:
+        return Work(
+            self._settings,
+            self.consumer.figures,
+            self.producer.figures,
+            self._claims,
+            self._ending_reader,
+        )
 
     def _say_hello(self) -> None:
         _log.info(
@@ -122,8 +140,8 @@ class Service:
         )
 
 
-def run_service(settings: Settings) -> ExitCode:
-    """Run in this process until SIGTERM or Ctrl-C; a second signal leaves at once.
+def run_service(settings: Settings, ending: Ending) -> ExitCode:
+    """Run in this process until the ending, SIGTERM or Ctrl-C; a second signal leaves at once.
 
     A cache that turns out to be damaged is set aside, and a new one built, without an end of the
     process. Raises the KmsError of whatever ended it otherwise.
@@ -131,10 +149,14 @@ def run_service(settings: Settings) -> ExitCode:
     checked_properties(settings)
     _collect_garbage_rarely()
     stopping = threading.Event()
-    with _signals(stopping), closing(CacheFile(settings.kms_cache)) as file:
-        while not stopping.is_set():
+    with _signals(stopping), ending.limit(stopping), ExitStack() as exits:
+        file = ending.open_cache(settings.kms_cache, stopping)
+        if file is not None:
+            exits.enter_context(closing(file))
+        while file is not None and not stopping.is_set():
             try:
-                Service(settings, file).run(stopping)
+                Service(settings, file).run(stopping, ending)
+                break
             except CacheDamagedError as error:
                 file.replace(str(error))
             except KmsError:
@@ -142,6 +164,7 @@ def run_service(settings: Settings) -> ExitCode:
             except Exception:  # noqa: BLE001 - the last stop: said whole, the exit code says it
                 _log.exception("kms ends: this is a bug.")
                 return ExitCode.FAILED
+    ending.raise_for_timeout()
     _log.info("kms ended; everything it had begun is finished or undone.")
     return ExitCode.OK
 

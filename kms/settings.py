@@ -33,6 +33,7 @@ from kms.settings_values import (
     FilePath,
     HttpPages,
     InstanceId,
+    LogFormat,
     LogLevel,
     OptionalPath,
     Properties,
@@ -153,6 +154,10 @@ class Settings(BaseSettings):
         default=Duration.of("1m"), description="The longest pause between two attempts."
     )
     kms_log_level: LogLevel = Field(default="INFO", description="The lowest level to log.")
+    kms_log_format: LogFormat = Field(
+        default="text",
+        description="How to log to stderr: for people, or one JSON object a line.",
+    )
     kafka: Properties = Field(
         default=KafkaProperties({}),
         description="Any other property of librdkafka: KAFKA_SASL_MECHANISM sets sasl.mechanism. "

@@ -37,6 +37,7 @@ DEFAULTS: dict[str, object] = {
     "kms_retry_pause": Duration(1_000),
     "kms_retry_longest_pause": Duration(60_000),
     "kms_log_level": "INFO",
+    "kms_log_format": "text",
     "kafka": {},
 }
 # Fixed, because sky-uk's scheduler has them or because people have them in their deployments.
@@ -62,6 +63,7 @@ VARIABLES = {
     "kms_retry_pause": "KMS_RETRY_PAUSE",
     "kms_retry_longest_pause": "KMS_RETRY_LONGEST_PAUSE",
     "kms_log_level": "KMS_LOG_LEVEL",
+    "kms_log_format": "KMS_LOG_FORMAT",
 }
 SECRET_SETTINGS = ("keystore_password", "truststore_password")
 PROPERTIES = (
@@ -153,6 +155,7 @@ GOOD: dict[str, st.SearchStrategy[tuple[str, object]]] = {
     "kms_retry_pause": DURATIONS,
     "kms_retry_longest_pause": DURATIONS,
     "kms_log_level": one_of("DEBUG", "INFO", "WARNING", "ERROR"),
+    "kms_log_format": one_of("text", "json"),
 }
 BAD = (
     *(("kafka_brokers", text) for text in ("localhost", "a:0", "a:65536", "a:1;b:2", "a b:1", ",")),
@@ -175,6 +178,7 @@ BAD = (
     ("kms_retry_pause", "0ms"),
     ("kms_retry_longest_pause", "soon"),
     *(("kms_log_level", text) for text in ("TRACE", "30")),
+    *(("kms_log_format", text) for text in ("xml", "1")),
 )
 
 

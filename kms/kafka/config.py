@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import socket
-import time
 from typing import Any
 
 import confluent_kafka as ck
@@ -13,12 +12,12 @@ import confluent_kafka as ck
 from kms.errors import SettingsError
 from kms.kafka.stores import store_properties
 from kms.kafka_properties import is_secret
+from kms.repeats import Repeats, more
 from kms.settings import Settings
 from kms.settings_sources import sentence_start
 
 _log = logging.getLogger(__name__)
 
-_SAY_AGAIN_SECONDS = 60.0
 # Connections, which error_cb says, once; failed transactions, which the producer says.
 _SAID_BY_KMS = ("FAIL", "ERROR", "TXNERR", "ADDPARTS", "ADDOFFSETS")
 _SHORTEST_REBALANCE_MS = 60_000
@@ -157,10 +156,7 @@ def checked_properties(settings: Settings) -> None:
 
 
 class Outages:
-    """Says that Kafka is out of reach in one line, not in one for every attempt."""
-
-    def __init__(self) -> None:
-        self._said_at = float("-inf")
+    """Says that Kafka is out of reach in one line, not in one for every attempt and client."""
 
     def __call__(self, error: ck.KafkaError) -> None:
         if not error.fatal():  # which the next call of the client raises
@@ -168,10 +164,12 @@ class Outages:
 
     def say(self, problem: str) -> None:
         """For whoever learns of an outage without librdkafka's calling: it may be silent."""
-        now = time.monotonic()
-        if now - self._said_at >= _SAY_AGAIN_SECONDS:
-            self._said_at = now
-            _log.warning("%s; trying again.", problem)
+        unsaid = _outages.unsaid("all")
+        if unsaid is not None:
+            _log.warning("%s; trying again.%s", problem, more(unsaid))
+
+
+_outages = Repeats()  # of all clients of the process: they lose Kafka together
 
 
 def _librdkafka_log(everything: bool) -> logging.Logger:

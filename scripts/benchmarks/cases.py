@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from benchmarks.firing import fire, lateness, sustained
 from benchmarks.loading import churn, disk, ingest, rebuild
 from benchmarks.results import Result
+from benchmarks.scaling import scale
 from benchmarks.starting import memory, restart
 from benchmarks.workbench import Workbench
 
@@ -20,4 +21,5 @@ CASES: Mapping[str, Callable[[Workbench], list[Result]]] = {
     "sustained": sustained,
     "churn": churn,
     "disk": disk,
+    "scale": scale,
 }
