@@ -78,6 +78,9 @@ def test_the_page_in_a_browser(cluster: Cluster, instance: MakeInstance, browser
             check(seen, url)
             grounds.append(seen.script("getComputedStyle(document.body).backgroundColor"))
             check_figures(seen, target)
+    for width in (280, 710, 1_020):  # where the layout changes
+        with browser.page(url, width=width) as seen:
+            check(seen, url)
     assert grounds == [*grounds[:2], *grounds[:2]]
     assert grounds[0] != grounds[1]
     with browser.page(url) as seen:
