@@ -66,7 +66,9 @@ kms_install() {
 kms_debian() {
     local package missing=()
     for package in "$@"; do
-        if [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" != installed ]; then
+        # A program of that name will do, wherever it comes from.
+        if ! command -v "$package" >/dev/null &&
+            [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" != installed ]; then
             missing+=("$package")
         fi
     done

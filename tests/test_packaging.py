@@ -14,6 +14,7 @@ import pytest
 import readme_table
 import typer
 import yaml
+from packaging.requirements import Requirement
 from typer import main as typer_main
 
 import kms
@@ -22,10 +23,11 @@ from kms.errors import ExitCode
 from kms.settings import Settings, load_settings
 from kms.settings_table import Definition, definitions, settings_table
 from kms.topics import recommended_config
+from tests import image
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 PORT = Settings().prometheus_scraping_endpoint_port
 IN_FILE = [each for each in definitions() if each.name not in ("config", "kafka")]
@@ -38,10 +40,9 @@ def code_blocks(text: str) -> list[list[str]]:
 
 
 def instructions(name: str) -> list[str]:
-    """The arguments of each such line of the Dockerfile."""
-    return [
-        " ".join(found.split()) for found in re.findall(rf"^{name} (.+)$", DOCKERFILE, re.MULTILINE)
-    ]
+    """The arguments of each such line of the Dockerfile, ARG's value put in."""
+    found = image.instructions(DOCKERFILE)
+    return [" ".join(each.text.split()) for each in found if each.name == name]
 
 
 def volumes() -> list[tuple[str, str]]:
@@ -145,13 +146,14 @@ def test_requirements_are_bounded_on_both_sides(name: str) -> None:
 
 class TestDockerfile:
     def test_what_it_copies_is_there_and_in_the_build_context(self) -> None:
-        copied = [word for line in instructions("COPY") for word in line.split()[:-1]]
-        assert {"requirements.txt", "kms.py", "kms"} <= set(copied)
+        lines = [line for line in instructions("COPY") if not line.startswith("--from=")]
+        copied = [word for line in lines for word in line.split()[:-1]]
+        assert {"config/requirements.lock", "kms.py", "kms"} <= set(copied)
         let_in = (ROOT / ".dockerignore").read_text().splitlines()
         assert "*" in let_in, "whatever else lies about stays out"
+        assert {f"!{name}" for name in copied} == {it for it in let_in if it.startswith("!")}
         for name in copied:
             assert (ROOT / name).exists(), name
-            assert f"!{name}" in let_in, name
 
     def test_entry_point_is_the_program_itself(self) -> None:
         (entry,) = instructions("ENTRYPOINT")
@@ -174,16 +176,33 @@ class TestDockerfile:
         assert instructions("EXPOSE") == [str(PORT)]
         assert f"or '{PORT}'" in instructions("HEALTHCHECK")[0]
 
-    def test_the_health_check_is_python_that_compiles(self) -> None:
-        (check,) = instructions("HEALTHCHECK")
-        python, option, program = json.loads(check.partition("CMD ")[2])
-        assert (python, option) == ("python", "-c")
-        compile(program, "HEALTHCHECK", "exec")
-
-    def test_its_python_is_one_that_kms_supports(self) -> None:
-        found = re.match(r"FROM python:3\.(\d+)-slim", DOCKERFILE)
-        assert found is not None
+    def test_its_stages_are_of_one_base_pinned_to_the_patch(self) -> None:
+        """And Python is one that kms supports."""
+        bases = {line.partition(" AS ")[0] for line in instructions("FROM")}
+        assert len(instructions("FROM")) == 2
+        (base,) = bases
+        found = re.fullmatch(r"python:3\.(\d+)\.\d+-slim-[a-z]+(@sha256:[0-9a-f]{64})?", base)
+        assert found is not None, base
         assert int(found[1]) >= 11
+
+    def test_its_version_is_that_of_kms(self) -> None:
+        assert f'image.version="{kms.__version__}"' in DOCKERFILE
+
+
+class TestLockFile:
+    TEXT = (ROOT / "config/requirements.lock").read_text()
+
+    def test_it_has_what_is_required_within_its_bounds(self) -> None:
+        locked = dict(re.findall(r"^([\w-]+)==([\w.]+)", self.TEXT, re.MULTILINE))
+        lines = (ROOT / "requirements.txt").read_text().splitlines()
+        for wanted in (Requirement(line.partition("#")[0]) for line in lines if line[0] != "#"):
+            version = locked.get(wanted.name)
+            assert version is not None, f"{wanted.name} is not locked: ./scripts/lock"
+            assert wanted.specifier.contains(version), f"{wanted} is {version}: ./scripts/lock"
+
+    def test_every_version_has_its_hashes(self) -> None:
+        for block in re.split(r"^(?=\w)", self.TEXT, flags=re.MULTILINE)[1:]:
+            assert re.search(r"^    --hash=sha256:[0-9a-f]{64}", block, re.MULTILINE), block
 
 
 class TestCompose:
@@ -223,6 +242,15 @@ class TestCompose:
         assert ("kms", "kms-cache") in set(volumes())
         (mount,) = COMPOSE["services"]["kms"]["volumes"]
         assert [mount.partition(":")[2]] == instructions("VOLUME")
+
+    def test_kms_can_do_no_more_than_it_has_to(self) -> None:
+        service = COMPOSE["services"]["kms"]
+        assert service["read_only"] is True
+        assert [mount.partition(":")[0] for mount in service["tmpfs"]] == ["/tmp"]
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert "command" not in service, "the image's own"
+        assert "entrypoint" not in service, "the image's own"
 
     def test_mounted_files_are_there(self) -> None:
         mounted = [volume for _, volume in volumes() if volume.startswith(".")]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from benchmarks.firing import fire, lateness, sustained
 from benchmarks.loading import churn, disk, ingest, rebuild
 from benchmarks.results import Result
+from benchmarks.rolling import rolling
 from benchmarks.scaling import scale
 from benchmarks.starting import memory, restart
 from benchmarks.workbench import Workbench
@@ -22,4 +23,5 @@ CASES: Mapping[str, Callable[[Workbench], list[Result]]] = {
     "churn": churn,
     "disk": disk,
     "scale": scale,
+    "rolling": rolling,
 }

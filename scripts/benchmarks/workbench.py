@@ -109,9 +109,22 @@ class Workbench:
             closing(Arrivals(self.cluster.bootstrap, topic, keep_keys=keep_keys))
         )
 
-    def kms(self, topic: str, cache: Path | None = None, group: str | None = None) -> Instance:
-        """An instance with its default settings, not started."""
-        instance = Instance(self.cluster, self.folder, [topic], cache=cache, group=group)
+    def kms(
+        self,
+        topic: str,
+        cache: Path | None = None,
+        group: str | None = None,
+        identity: str | None = None,
+    ) -> Instance:
+        """An instance with its default settings, not started; ``identity`` is KMS_INSTANCE_ID."""
+        instance = Instance(
+            self.cluster,
+            self.folder,
+            [topic],
+            cache=cache,
+            group=group,
+            KMS_INSTANCE_ID=identity or "",
+        )
         self._exits.callback(instance.clean_up)
         return instance
 

@@ -142,14 +142,12 @@ def test_a_second_call_does_nothing_or_waits_for_its_turn(
 
 def test_what_can_not_go_on_ends_with_the_timeout(kms: Kms) -> None:
     kms.environment["KAFKA_BROKERS"] = "127.0.0.1:1"
-    done = kms.run("run", "--once", "--timeout", "2s")
-    assert (done.returncode, done.stdout) == (ExitCode.TIMED_OUT, b"")
-    sentence = done.stderr.decode().splitlines()[-1]
-    assert sentence.startswith("Gave up after --timeout 2s: Kafka did not answer. Fired 0;")
     done = kms.run("run", "--once", "--timeout", "2s", "--log-format", "json")
-    assert done.returncode == ExitCode.TIMED_OUT
+    assert (done.returncode, done.stdout) == (ExitCode.TIMED_OUT, b"")
     last = json.loads(done.stderr.splitlines()[-1])
-    assert (last["level"], last["message"]) == ("ERROR", sentence)
+    assert last["level"] == "ERROR"
+    sentence = "Gave up after --timeout 2s: Kafka did not answer. Fired 0;"
+    assert last["message"].startswith(sentence)
 
 
 def test_a_schedule_topic_that_is_not_there_is_waited_for(kms: Kms, topic: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from tests.broker.cluster import Cluster, wait_for
 from tests.broker.instance import Instance
 from tests.faults.ledger import Ledger
@@ -65,6 +67,25 @@ def test_a_quick_restart_of_a_static_member_moves_no_partition(
     ledger.wait_for(1.0)
     assert second.log == said, "the other instance noticed"
     ledger.settle([first, second])
+
+
+@pytest.mark.parametrize("static", [False, True], ids=["dynamic", "static"])
+def test_a_rolling_restart_under_load(
+    cluster: Cluster, instance: MakeInstance, static: bool
+) -> None:
+    """As an update does it: one is ended and started again, then the other."""
+    topic = cluster.schedule_topic(4)
+    ledger = Ledger(cluster, [topic], cluster.topic(2))
+    group = f"group-{topic}"
+    names = [{"KMS_INSTANCE_ID": f"{group}-{n}"} if static else {} for n in range(2)]
+    running = [instance([topic], group=group, **FAST, **name).start() for name in names]
+    wait_for("a fair share", lambda: all(_assigned(each) == 2 for each in running))
+    for number, each in enumerate(running, 1):
+        ledger.add(2_000, spread_ms=6_000)
+        ledger.wait_for(1 - 0.8 / number)
+        assert each.stop() == 0, each.log
+        each.start().caught_up(2)
+    ledger.settle(running)
 
 
 def _assigned(kms: Instance) -> float:
