@@ -65,7 +65,7 @@ class ScheduleProducer(Worker):
         self._failures = failures
         self._dead_letter_topic = settings.kms_dead_letter_topic
         self._patience = Patience(settings)
-        self._targets = Targets(delivery.exists, self.heartbeat.beat)
+        self._targets = Targets(delivery.exists, self.heartbeat.beat, settings.history_topic)
         self._failure_log = FailureLog()
         self._aborts = 0
         self._suspects: deque[Due] = deque()
@@ -135,7 +135,7 @@ class ScheduleProducer(Worker):
                 jobs.append(Job(due, self._schedule_of(due)))
             except UndeliverableError as error:
                 refused.append(Refused(Job(due, _UNREAD), error))
-        problems = self._targets.problems(
+        problems = self._targets.problems_of_firing(
             {job.schedule.topic for job in jobs if not job.due.republish}
         )
         if not problems:
