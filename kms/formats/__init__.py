@@ -9,7 +9,18 @@ from kms.formats.format import Body, Format
 from kms.formats.headers import Headers
 from kms.formats.json import Json
 
-__all__ = ["AVRO", "FORMATS", "SCHEMA", "Avro", "Body", "Format", "Headers", "Json", "schema_json"]
+__all__ = [
+    "AVRO",
+    "FORMATS",
+    "SCHEMA",
+    "Avro",
+    "Body",
+    "Format",
+    "Headers",
+    "Json",
+    "formats_of",
+    "schema_json",
+]
 
 AVRO = Avro()
 
@@ -19,3 +30,8 @@ FORMATS: Mapping[str, Callable[[str], Format]] = {
     "json": lambda _topic: Json(),
     "headers": Headers,
 }
+
+
+def formats_of(names: Mapping[str, str]) -> Mapping[str, Format]:
+    """The format of each topic, out of the names of ``Settings.formats``."""
+    return {topic: FORMATS[name](topic) for topic, name in names.items()}

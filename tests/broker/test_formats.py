@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from kms.schedule import Header, Schedule
 from tests.broker.cluster import Arrived, Cluster, now_ms, wait_for
+from tests.broker.commands import Kms
 from tests.broker.instance import Instance
 
 MakeInstance = Callable[..., Instance]
@@ -192,6 +194,21 @@ def test_at_least_once_has_a_history_too(
     cluster.flush()
     cluster.arrived(scene.target, 1)
     assert [it.value for it in cluster.arrived(scene.history, 1)] == [b"json"]
+    assert kms.stop() == 0
+
+
+@pytest.mark.parametrize("form", ["json", "headers"])
+def test_schedule_writes_the_format_of_the_topic(
+    cluster: Cluster, instance: MakeInstance, scene: Scene, tmp_path: Path, form: str
+) -> None:
+    commands = Kms(cluster.bootstrap, tmp_path / "unused.sqlite")
+    commands.environment |= scene.environment()
+    topic = scene.json if form == "json" else scene.headers
+    what = ("--to", scene.target, "--in", "0s", "--key", "k", "--value", "v", "--header", "a=b")
+    commands.ok("schedule", "--on", topic, *what)
+    kms = instance([], **scene.environment()).start()
+    (arrived,) = cluster.arrived(scene.target, 1)
+    assert (arrived.key, arrived.value, told(arrived)["a"]) == (b"k", b"v", b"b")
     assert kms.stop() == 0
 
 
