@@ -45,7 +45,14 @@ INSTEAD = {
     r"/etc/kms/kms\.toml": "config/kms.toml",
     r"--until \d+\w": "--until 3s",
 }
-_TOPICS = ("schedules", "greetings", "messages", "orders")
+_TOPICS = (
+    "schedules",
+    "greetings",
+    "messages",
+    "orders",
+    "json-schedules",
+    "header-schedules",
+)
 # It would run until somebody ends it, and nobody will.
 _FOREVER = re.compile(r"kms\.py (run\b(?!.*--(once|until))|inspect\b.*--watch)(?!.*&$)")
 _ANSWERS_SECONDS = 120
