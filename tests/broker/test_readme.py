@@ -87,7 +87,10 @@ def test_a_line_that_fails_is_told() -> None:
 
 @pytest.mark.parametrize("block", list(shown()), ids=lambda block: str(block.place))
 def test_it_runs(block: Block, cluster: Cluster, instance: MakeInstance, tmp_path: Path) -> None:
-    """Beside a service, unless the block makes the topics or starts one. ``ID`` is one that has failed, 42 waits."""
+    """Beside a service, unless the block makes the topics or starts one itself.
+
+    Of the schedules there ``ID`` has failed, and 42 is pending.
+    """
     names = {name: f"{name}-{uuid.uuid4().hex[:8]}" for name in _TOPICS}
     dead = cluster.topic()
     kms = instance([names["schedules"]], KMS_DEAD_LETTER_TOPIC=dead, KMS_RETRY_FOR="1h")
