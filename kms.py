@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Runs kms from a checkout: ``python kms.py --help``."""
 
 import os

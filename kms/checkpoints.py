@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 
 from kms.errors import KafkaError, RetriableKafkaError
 from kms.kafka import Admin, Offsets, TopicInfo, TopicPartition
@@ -26,12 +27,19 @@ class Checkpoints:
     """Opens partitions at their checkpoint; for the consumer thread."""
 
     def __init__(
-        self, admin: Admin, offsets: Offsets, writer: Writer, stopping: threading.Event
+        self,
+        admin: Admin,
+        offsets: Offsets,
+        writer: Writer,
+        stopping: threading.Event,
+        waits: Callable[[], None] = lambda: None,
     ) -> None:
+        """``waits`` is called now and then while it waits for the cluster."""
         self._admin = admin
         self._offsets = offsets
         self._writer = writer
         self._stopping = stopping
+        self._waits = waits
 
     def open(
         self, partitions: list[TopicPartition], *, rebuild: bool = False
@@ -44,6 +52,7 @@ class Checkpoints:
             return {}
         said = False
         while not self._stopping.is_set():
+            self._waits()
             try:
                 return self._open(partitions, rebuild)
             except RetriableKafkaError as error:

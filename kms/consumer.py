@@ -16,6 +16,7 @@ from kms.formats import Format
 from kms.kafka import Admin, Offsets, TopicPartition, TopicReader
 from kms.lookups import Lookups
 from kms.partition import FoldingPartition
+from kms.repeats import Repeats, more
 from kms.schedule import Change, Record, fold, is_stand_in
 from kms.settings import Settings
 from kms.store import Writer
@@ -60,17 +61,19 @@ class ScheduleConsumer(Worker):
         self._assignment = assignment
         self._failures = failures
         self._due_of = form.due_of
-        self._checkpoints = Checkpoints(admin, offsets, writer, self.stopping)
+        self._checkpoints = Checkpoints(admin, offsets, writer, self.stopping, self.heartbeat.beat)
         self._lookups = Lookups(offsets, self.stopping)
         self._owned: dict[TopicPartition, FoldingPartition] = {}
         self._reader = TopicReader(settings, self)
         self._too_slow: set[TopicPartition] = set()  # read for longer than tombstones are kept
         self._commits = Commits(writer, claims)
+        self._assigned_at: float | None = None
+        self._repeats = Repeats()
 
     def run(self) -> None:
         try:
             self._reader.subscribe(self._settings.schedule_topics)
-            while not self.stopping.is_set():
+            while not self.is_over():
                 self._turn()
         finally:
             try:
@@ -83,6 +86,7 @@ class ScheduleConsumer(Worker):
     def assigned(self, partitions: list[TopicPartition]) -> Mapping[TopicPartition, int]:
         """Take partitions over: from their checkpoint, if it holds, else from the beginning."""
         offsets = self._take_over(partitions)
+        self._assigned_at = time.monotonic()
         if partitions:
             _log.info("Assigned: %s.", ", ".join(map(str, sorted(partitions))))
         return offsets
@@ -90,10 +94,12 @@ class ScheduleConsumer(Worker):
     def revoked(self, partitions: list[TopicPartition]) -> None:
         """Give partitions up: no new firing, the running transaction ends, rows stay."""
         self._give_up(partitions, self._settings.kms_transaction_timeout_ms / 1000)
+        self._assigned_at = self._assigned_at and time.monotonic()
 
     def lost(self, partitions: list[TopicPartition]) -> None:
         """Another instance owns them already; the coordinator refuses what still runs."""
         self._give_up(partitions, 0.0)
+        self._assigned_at = None
         _log.warning(
             "Lost, for the group went on without this instance: %s.",
             ", ".join(map(str, sorted(partitions))),
@@ -154,11 +160,14 @@ class ScheduleConsumer(Worker):
         reason = "null-id" if without_id else "undecodable"
         self.figures.rejected[part.where.topic, reason] += 1
         if without_id and record.value is None:
-            _log.error(
-                "The record at %s offset %d has neither key nor value: it cancels nothing.",
-                part.where,
-                record.offset,
-            )
+            unsaid = self._repeats.unsaid(part.where)
+            if unsaid is not None:
+                _log.error(
+                    "The record at %s offset %d has neither key nor value: it cancels nothing.%s",
+                    part.where,
+                    record.offset,
+                    more(unsaid),
+                )
 
     def _commit(self, *, wait: bool = True) -> None:
         self._commits.commit(self._owned.values(), wait=wait)
@@ -246,3 +255,4 @@ class ScheduleConsumer(Worker):
         self.figures.caught_up = len(self._owned) - len(loading)
         self.figures.loaded = sum(part.next_offset - part.started_at for part in loading)
         self.figures.left_to_load = sum(map(FoldingPartition.left, loading))
+        self.figures.assigned_at = self._assigned_at  # last: who reads it may trust the others

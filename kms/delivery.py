@@ -192,6 +192,7 @@ class AtLeastOnce:
 
     def start(self, give_up: Callable[[], bool]) -> None:
         self._give_up = give_up
+        self._writer.start(give_up)
 
     def exists(self, topic: str) -> bool:
         return self._writer.exists(topic)

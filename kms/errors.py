@@ -15,6 +15,7 @@ class ExitCode(IntEnum):
     CACHE = 4  # the cache can't be read or written: disk full, read-only folder
     KAFKA = 5  # Kafka refused for good: authentication, authorisation, unsupported
     FENCED = 6  # another instance with the same identity took over
+    TIMED_OUT = 7  # run --timeout: not all that was due could be fired in time
 
 
 class KmsError(Exception):
@@ -46,6 +47,12 @@ class CacheError(KmsError):
 
 class CacheDamagedError(CacheError):
     """The cache file is not what was written; it can be thrown away and rebuilt."""
+
+
+class TimedOutError(KmsError):
+    """A run that was to end by itself could not do its work in the time it was given."""
+
+    exit_code = ExitCode.TIMED_OUT
 
 
 class FormatError(KmsError):

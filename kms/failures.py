@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import random
 import threading
-import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -16,11 +15,11 @@ from kms.due import Due
 from kms.errors import UndeliverableError
 from kms.figures import MOST_KINDS, OTHERS
 from kms.kafka import TopicPartition
+from kms.repeats import Repeats, more
 from kms.schedule import Header
 from kms.settings import Settings
 from kms.times import now_ms
 
-_SAY_AGAIN_SECONDS = 60.0
 _MOST_DOUBLINGS = 30
 SOURCE_TOPIC, SOURCE_PARTITION, SOURCE_OFFSET = (
     "kms-source-topic",
@@ -88,7 +87,8 @@ class Patience:
         if error.permanent and not self._buries:
             pause_ms = max(self._longest_ms, self._for_ms)  # somebody has to do something first
         jitter = random.uniform(0.8, 1.2)  # or all that failed together would come together
-        next_ms = failed_ms if at_once else failed_ms + int(pause_ms * jitter)
+        # 0 as at a start: a run that ends by itself waits for what is due for another attempt.
+        next_ms = 0 if at_once else failed_ms + int(pause_ms * jitter)
         since_ms = failed_ms if tried is None else tried.since_ms
         return Failure(due, attempt, since_ms, next_ms, error.reason, str(error))
 
@@ -123,20 +123,27 @@ class FailureLog:
     """One line for the first failure of a kind, then one a minute with how many there were."""
 
     def __init__(self) -> None:
-        self._said_at: dict[tuple[str, str], float] = {}
-        self._unsaid: dict[tuple[str, str], int] = {}
+        self._repeats = Repeats()
+
+    def say_again(self, count: int, error: Exception) -> None:
+        """A batch of so many failed as a whole, and is tried again as a whole."""
+        unsaid = self._repeats.unsaid("batch")
+        _log.log(
+            logging.DEBUG if unsaid is None else logging.WARNING,
+            "A batch of %d was not fired and is tried again: %s.%s",
+            count,
+            error,
+            more(unsaid or 0),
+        )
 
     def say(self, failure: Failure, where: TopicPartition | None, target: str, end: str) -> None:
         """``end`` says what becomes of it, as the last part of the line."""
         kind = target, failure.reason
-        if kind not in self._said_at and len(self._said_at) >= MOST_KINDS:
+        if not self._repeats.knows(kind) and self._repeats.kinds() >= MOST_KINDS:
             kind = OTHERS, failure.reason
-        now = time.monotonic()
-        if now - self._said_at.get(kind, float("-inf")) < _SAY_AGAIN_SECONDS:
-            self._unsaid[kind] = self._unsaid.get(kind, 0) + 1
+        unsaid = self._repeats.unsaid(kind)
+        if unsaid is None:
             return
-        self._said_at[kind] = now
-        unsaid = self._unsaid.pop(kind, 0)
         _log.error(
             "Can't fire the schedule at %s offset %d, schedule id %r, attempt %d: %s. %s%s",
             where or "a partition given up",

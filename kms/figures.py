@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 LATENESS_BUCKETS_SECONDS = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
@@ -19,6 +20,8 @@ LATENESS_BUCKETS_SECONDS = (
 MOST_KINDS = 200
 LONGEST_NAME = 249
 OTHERS = "(others)"
+RECENT = 20  # firings remembered
+LONGEST_ID = 300  # bytes of their ids
 
 
 @dataclass
@@ -36,6 +39,15 @@ class Errors:
         self.last_seconds = time.time()
 
 
+class Fired(NamedTuple):
+    """A schedule that was fired, for people to look at; ``id`` may be cut."""
+
+    id: bytes
+    target: str
+    due_ms: int
+    late_ms: int
+
+
 @dataclass
 class ConsumerFigures:
     """What the consumer thread did since the start."""
@@ -47,7 +59,13 @@ class ConsumerFigures:
     caught_up: int = 0  # of the assigned partitions, those that may fire
     left_to_load: int = 0  # records of the partitions that may not yet
     loaded: int = 0
+    assigned_at: float | None = None  # monotonic, the last change; None while not in the group
     errors: Errors = field(default_factory=Errors)
+
+    @property
+    def joined(self) -> bool:
+        """Whether the group has said which partitions are ours, be it none."""
+        return self.assigned_at is not None
 
 
 @dataclass
@@ -63,6 +81,7 @@ class ProducerFigures:
         default_factory=lambda: [0] * (len(LATENESS_BUCKETS_SECONDS) + 1)
     )
     lateness_sum_seconds: float = 0.0
+    recent: tuple[Fired, ...] = ()  # the last of all, oldest first; replaced as a whole
     errors: Errors = field(default_factory=Errors)
 
     def add_failure(self, target: str, reason: str) -> None:
@@ -71,6 +90,10 @@ class ProducerFigures:
         if kind not in self.failed and len(self.failed) >= MOST_KINDS:
             kind = OTHERS, reason
         self.failed[kind] += 1
+
+    def add_recent(self, fired: Iterable[Fired]) -> None:
+        """Remember the last ones; give no more than RECENT of a batch."""
+        self.recent = (*self.recent, *fired)[-RECENT:]
 
     def add_lateness(self, seconds: Iterable[float]) -> None:
         """Count how late each of a batch was; the last bucket takes what is beyond all."""

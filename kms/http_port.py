@@ -10,6 +10,7 @@ import contextlib
 import http.client
 import io
 import logging
+import re
 import socket
 import socketserver
 import sys
@@ -19,7 +20,6 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from kms.errors import KmsError
 
@@ -28,6 +28,7 @@ REQUEST_BYTES = 16_384
 REQUEST_SECONDS = 10.0
 
 _METHODS = ("GET", "HEAD")
+_ORIGIN = re.compile(r"https?://[^/?#]*(?=/)", re.IGNORECASE)
 _WATCH_SECONDS = 0.5
 _DRAIN_SECONDS = 0.5
 _TEXT = {"Content-Type": "text/plain; charset=utf-8"}
@@ -35,20 +36,33 @@ _TEXT = {"Content-Type": "text/plain; charset=utf-8"}
 _log = logging.getLogger(__name__)
 
 
+class Request(NamedTuple):
+    """What is asked for: ``rest`` is the path behind the page's own, as it was sent: encoded.
+
+    The names of ``headers`` are written Like-This.
+    """
+
+    headers: Mapping[str, str]
+    rest: str = ""
+    query: str = ""
+
+
 class Page(NamedTuple):
     """What is answered: the body, and the headers that describe it, without its length."""
 
     body: bytes
     headers: Mapping[str, str]
+    status: HTTPStatus = HTTPStatus.OK
 
 
-Pages = Mapping[str, Callable[[Mapping[str, str]], Page]]
+Pages = Mapping[str, Callable[[Request], Page]]
 
 
 class HttpPort:
-    """Serves ``pages``, by path, until ``stop``; each is made of the request's headers.
+    """Serves ``pages``, by path, until ``stop``; each is made of the request.
 
-    ``port`` is the one it really listens on. Raises OSError if it can't listen.
+    One whose path ends with a slash, but for / itself, has all paths below it. ``port`` is the
+    one it really listens on. Raises OSError if it can't listen.
     """
 
     def __init__(self, address: str, port: int, pages: Pages) -> None:
@@ -174,21 +188,18 @@ class _Handler(BaseHTTPRequestHandler):
         return True
 
     def do_GET(self) -> None:
-        try:
-            make = self.server.pages.get(urlsplit(self.path).path)
-        except ValueError:
-            make = None
+        make, request = self._asked_for()
         if make is None:
             self.send_error(HTTPStatus.NOT_FOUND)
             return
         self.server.connections.asked(self.connection)
         try:
-            page = make(dict(self.headers.items()))
+            page = make(request)
         except KmsError as error:
             _log.warning("Can't answer an HTTP request: %s", error)
             self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR)
             return
-        self._answer(HTTPStatus.OK, page)
+        self._answer(page)
 
     do_HEAD = do_GET  # noqa: N815
 
@@ -197,7 +208,7 @@ class _Handler(BaseHTTPRequestHandler):
         del message, explain
         status = HTTPStatus(code)
         headers = {"Allow": ", ".join(_METHODS)} if code == HTTPStatus.METHOD_NOT_ALLOWED else {}
-        self._answer(status, Page(f"{code} {status.phrase}\n".encode(), _TEXT | headers))
+        self._answer(Page(f"{code} {status.phrase}\n".encode(), _TEXT | headers, status))
         self._drain()
 
     def version_string(self) -> str:
@@ -206,9 +217,22 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
         """Nothing: whoever can connect could fill the log."""
 
-    def _answer(self, status: HTTPStatus, page: Page) -> None:
+    def _asked_for(self) -> tuple[Callable[[Request], Page] | None, Request]:
+        request = Request({name.title(): value for name, value in self.headers.items()})
+        whole = _ORIGIN.sub("", self.path)  # which some clients send along
+        # Not by urlsplit, which takes out of a path what is no part of one in its view.
+        path, _, query = whole.partition("#")[0].partition("?")
+        for own in self.server.pages:
+            if path == own:
+                return self.server.pages[own], request._replace(query=query)
+            if own != "/" and own.endswith("/") and path.startswith(own):
+                rest = path.removeprefix(own)
+                return self.server.pages[own], request._replace(rest=rest, query=query)
+        return None, request
+
+    def _answer(self, page: Page) -> None:
         self.request_version = "HTTP/1.0"  # of what claims to be older, it would drop all headers
-        self.send_response(status)
+        self.send_response(page.status)
         for name, value in page.headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(page.body)))

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from kms.assignment import Assignment, OwnedPartition
 from kms.due import Due
 from kms.errors import AbortTransactionError, UndeliverableError
+from kms.figures import LONGEST_ID, LONGEST_NAME, Fired
 from kms.kafka import Writer
 from kms.schedule import Header, Schedule, fired_headers, is_stand_in
 
@@ -35,6 +36,12 @@ class Job(NamedTuple):
         if self.letter is not None:
             return self.letter.topic
         return "" if self.due.republish else self.schedule.topic
+
+
+def as_fired(job: Job, now_ms: int) -> Fired:
+    """What is remembered of it once it was fired, at ``now_ms``."""
+    due_ms, target = job.due.due_ms, job.schedule.topic[:LONGEST_NAME]
+    return Fired(job.due.id[:LONGEST_ID], target, due_ms, now_ms - due_ms)
 
 
 def produce_message(writer: Writer, job: Job) -> None:

@@ -1,11 +1,9 @@
-"""The only prometheus_client: the threads' figures as metrics, served over HTTP."""
+"""The only prometheus_client: the threads' figures as metrics."""
 
 from __future__ import annotations
 
-import errno
 import gzip
 import itertools
-import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -22,59 +20,30 @@ from prometheus_client.exposition import choose_encoder, gzip_accepted
 from prometheus_client.registry import Collector
 
 from kms import __version__
-from kms.errors import SettingsError
 from kms.figures import LATENESS_BUCKETS_SECONDS, ConsumerFigures, Errors, ProducerFigures
-from kms.http_port import HttpPort, Page
-from kms.settings import Settings
+from kms.http_port import Page, Request
 from kms.store import Reader
 
 _PENDING_AGE_SECONDS = 1.0  # counting a million rows takes some milliseconds of disk
 
 
-class MetricsServer:
-    """Serves ``/metrics`` until ``stop``; ``port`` is the one it really listens on.
-
-    Raises SettingsError if the port is taken, or the address is not one of this machine.
-    """
+class MetricsPage:
+    """What Prometheus scrapes: made anew for each request, in the form it asks for."""
 
     def __init__(
-        self,
-        settings: Settings,
-        consumer: ConsumerFigures,
-        producer: ProducerFigures,
-        reader: Reader,
+        self, consumer: ConsumerFigures, producer: ProducerFigures, reader: Reader
     ) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(FiguresCollector(consumer, producer, reader))
         self._lock = threading.Lock()  # many at once would only take turns
-        address, port = settings.kms_http_address, settings.prometheus_scraping_endpoint_port
-        try:
-            self._http = HttpPort(address, port, {"/metrics": self._page})
-        except OSError as error:
-            reason = error.strerror or error
-            if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-                raise SettingsError(
-                    f"KMS_HTTP_ADDRESS {address} can't be listened on: {reason}. It must be an "
-                    "address of this machine, or 0.0.0.0 for all of them."
-                ) from error
-            raise SettingsError(
-                f"PROMETHEUS_SCRAPING_ENDPOINT_PORT {port} can't be listened on: {reason}. "
-                "Choose another port, or 0 for a free one."
-            ) from error
-        self.port = self._http.port
-        host = "localhost" if address in ("0.0.0.0", "::") else address
-        self.url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}/metrics"
 
-    def stop(self) -> None:
-        """Stop listening."""
-        self._http.stop()
-
-    def _page(self, request: Mapping[str, str]) -> Page:
-        encode, content_type = choose_encoder(request.get("Accept", ""))
+    def __call__(self, request: Request) -> Page:
+        """Raises CacheError where the cache can't be counted."""
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         with self._lock:
             body = encode(self._registry)
         headers = {"Content-Type": content_type}
-        if gzip_accepted(request.get("Accept-Encoding", "")):
+        if gzip_accepted(request.headers.get("Accept-Encoding", "")):
             return Page(gzip.compress(body), headers | {"Content-Encoding": "gzip"})
         return Page(body, headers)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import time
 from collections import deque
@@ -21,10 +20,10 @@ from kms.errors import (
     UndeliverableError,
 )
 from kms.failures import Failure, FailureLog, Failures, Patience, letter_headers, stays
-from kms.figures import ProducerFigures
+from kms.figures import RECENT, ProducerFigures
 from kms.formats import Format
 from kms.kafka import TopicPartition
-from kms.messages import Job, Letter
+from kms.messages import Job, Letter, as_fired
 from kms.schedule import Schedule, is_stand_in
 from kms.settings import Settings
 from kms.targets import Targets
@@ -36,8 +35,6 @@ _POLL_SECONDS = 0.1
 _LONGEST_BACKOFF_SECONDS = 1.0
 _BLAMED = {"too-large", "refused"}  # what a broker says of all that came in one request
 _UNREAD = Schedule(0, "", b"", None)  # of a record that is none
-
-_log = logging.getLogger(__name__)
 
 
 class _Attempt(NamedTuple):
@@ -71,18 +68,18 @@ class ScheduleProducer(Worker):
         self._decode = form.decode
         self._dead_letter_topic = settings.kms_dead_letter_topic
         self._patience = Patience(settings)
-        self._targets = Targets(delivery.exists)
+        self._targets = Targets(delivery.exists, self.heartbeat.beat)
         self._failure_log = FailureLog()
         self._aborts = 0
         self._suspects: deque[Due] = deque()
 
     def run(self) -> None:
         try:
-            self._delivery.start(self.stopping.is_set)
+            self._delivery.start(self.is_over)
         except RetriableKafkaError:
             if not self.stopping.is_set():
                 raise
-        while not self.stopping.is_set():
+        while not self.is_over():
             batch = self._queue.take(BATCH, 0.0 if self._suspects else _POLL_SECONDS)
             for group in self._apart(batch):
                 self._fire(group)
@@ -114,7 +111,7 @@ class ScheduleProducer(Worker):
 
     def _fire(self, batch: Sequence[Due]) -> None:
         """One transaction with those of the batch that are still to be fired."""
-        if self.stopping.is_set():
+        if self.is_over():
             return
         before = self._assignment.snapshot()
         try:
@@ -280,12 +277,7 @@ class ScheduleProducer(Worker):
         self.figures.errors.add(str(error))
         self._aborts += 1
         self._claims.give_back(batch)
-        _log.log(
-            logging.WARNING if self._aborts == 1 else logging.DEBUG,
-            "A batch of %d was not fired and is tried again: %s.",
-            len(batch),
-            error,
-        )
+        self._failure_log.say_again(len(batch), error)
         backoff_seconds = min(0.01 * 2 ** min(self._aborts, 10), _LONGEST_BACKOFF_SECONDS)
         self.stopping.wait(backoff_seconds * random.uniform(0.5, 1.0))
 
@@ -296,4 +288,5 @@ class ScheduleProducer(Worker):
         self.figures.republished += len(jobs) - len(fired) - len(buried)
         self.figures.buried.update(buried)
         self.figures.fired.update(job.schedule.topic for job in fired)
+        self.figures.add_recent(as_fired(job, now_ms) for job in fired[-RECENT:])
         self.figures.add_lateness((now_ms - job.due.due_ms) / 1000 for job in fired)

@@ -18,9 +18,13 @@ _log = logging.getLogger(__name__)
 
 
 class Progress:
-    """Shown while partitions are folded that may not fire yet; call ``update`` now and then."""
+    """Shown while partitions are folded that may not fire yet; call ``update`` now and then.
 
-    def __init__(self, figures: ConsumerFigures) -> None:
+    Without ``bar`` in log lines on a terminal, too.
+    """
+
+    def __init__(self, figures: ConsumerFigures, *, bar: bool = True) -> None:
+        self._may_draw = bar
         self._figures = figures
         self._console = Console(stderr=True)
         self._bar: Bar | None = None
@@ -42,7 +46,7 @@ class Progress:
         loaded, left = self._figures.loaded, self._figures.left_to_load
         if self._figures.assigned == self._figures.caught_up or not left:
             self._end_bar()
-        elif self._console.is_terminal:
+        elif self._may_draw and self._console.is_terminal:
             self._draw(loaded, left)
         elif time.monotonic() - self._logged_at >= _LOG_SECONDS:
             self._logged_at = time.monotonic()

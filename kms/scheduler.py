@@ -31,7 +31,7 @@ from kms.store import Filter, Reader
 from kms.worker import Worker
 
 BATCH = 5_000  # rows looked at in one go, a partition
-_LONGEST_WAIT = timedelta(minutes=1)  # clocks jump
+_LONGEST_WAIT = timedelta(seconds=5)  # clocks jump, and the heartbeat is looked at
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _PAUSE_SECONDS = 0.002
 # Schedules that failed before are looked at this often, and this many at a time: however many
@@ -86,8 +86,9 @@ class CacheJobStore(BaseJobStore):
 
     def get_due_jobs(self, now: datetime) -> list[Job]:
         """Claim what is due, in order of due time; waits while the queue is full."""
+        self._worker.heartbeat.beat()
         while self._queue.full() and not self._worker.stopping.wait(_PAUSE_SECONDS):
-            pass
+            self._worker.heartbeat.beat()
         if self._worker.stopping.is_set():
             # Here, in its own thread and between two batches: shut down from another one in the
             # middle of a batch, APScheduler would look in vain for the jobs it removes.
@@ -97,7 +98,7 @@ class CacheJobStore(BaseJobStore):
         return self._worker.guarded(lambda: self._claim_due(_epoch_ms(now))) or []
 
     def get_next_run_time(self) -> datetime:
-        """When to look next: at the next due time, in a minute at the latest."""
+        """When to look next: at the next due time, in five seconds at the latest."""
         latest = datetime.now(UTC) + _LONGEST_WAIT
         due_ms = self._worker.guarded(self._next_due_ms)
         return latest if due_ms is None else min(_moment(due_ms), latest)

@@ -16,16 +16,18 @@ from kms.claims import Claims
 from kms.consumer import ScheduleConsumer
 from kms.delivery import AtLeastOnce, Delivery, ExactlyOnce
 from kms.due import DueQueue
+from kms.ending import Ending, Work
 from kms.errors import CacheDamagedError, ExitCode, KmsError
 from kms.failures import Failures
 from kms.formats import FORMATS
 from kms.kafka import Admin, Offsets, check_access, checked_properties
-from kms.metrics import MetricsServer
+from kms.metrics import MetricsPage
 from kms.producer import ScheduleProducer
 from kms.progress import Progress
 from kms.scheduler import DueScheduler
 from kms.settings import Settings
-from kms.store import CacheFile, Reader, Writer
+from kms.store import CacheFile, PageReader, Reader, Writer
+from kms.web import View, WebServer, pages
 from kms.worker import Worker
 
 _WATCH_SECONDS = 0.2
@@ -42,30 +44,45 @@ class Service:
         with ExitStack() as exits:
             scheduler_reader = exits.enter_context(closing(Reader(file.path)))
             metrics_reader = exits.enter_context(closing(Reader(file.path)))
+            page_reader = exits.enter_context(closing(PageReader(file.path)))
             self._wire(settings, file, scheduler_reader)
-            self.metrics = MetricsServer(
+            self._ending_reader = exits.enter_context(closing(Reader(file.path)))
+            self._workers: list[Worker] = [self.scheduler, self.producer, self.consumer]
+            figures = self.consumer.figures, self.producer.figures
+            view = View(
                 settings,
-                self.consumer.figures,
-                self.producer.figures,
-                metrics_reader,
+                page_reader,
+                self._assignment,
+                self._claims,
+                *figures,
+                {worker.name: worker.heartbeat for worker in self._workers},
+                stopping=lambda: any(worker.stopping.is_set() for worker in self._workers),
             )
-            exits.callback(self.metrics.stop)
+            self.web = WebServer(settings, pages(view, MetricsPage(*figures, metrics_reader)))
+            exits.callback(self.web.stop)
             self._exits = exits.pop_all()
 
-    def run(self, stopping: threading.Event) -> None:
-        """Run until ``stopping`` is set or a thread fails, whose error is raised then."""
-        workers: list[Worker] = [self.scheduler, self.producer, self.consumer]
+    def run(self, stopping: threading.Event, ending: Ending) -> None:
+        """Run until ``stopping`` is set, the ending has come, or a thread fails.
+
+        The thread's error is raised then.
+        """
+        workers = self._workers
         self._say_hello()
         with self._exits:
             check_access(self._settings, stopping)
+            if not stopping.is_set():
+                ending.begin(self._work())
             try:
                 for worker in workers:
                     worker.start()
-                with Progress(self.consumer.figures) as progress:
-                    while not stopping.wait(_WATCH_SECONDS):
+                bar = self._settings.kms_log_format == "text"
+                with Progress(self.consumer.figures, bar=bar) as progress:
+                    while not (stopping.is_set() or ending.has_come()):
                         progress.update()
                         for worker in workers:
                             worker.raise_for_error()
+                        stopping.wait(_WATCH_SECONDS)
             finally:
                 _log.info("Stopping; a second signal leaves at once.")
                 # In this order: nothing new becomes due, the running transaction ends, then the
@@ -75,6 +92,15 @@ class Service:
             for worker in workers:
                 worker.raise_for_error()
 
+    def _work(self) -> Work:
+        return Work(
+            self._settings,
+            self.consumer.figures,
+            self.producer.figures,
+            self._claims,
+            self._ending_reader,
+        )
+
     def _say_hello(self) -> None:
         _log.info(
             "kms runs: topics %s, group %s, cache %s, %s, metrics at %s.",
@@ -82,13 +108,14 @@ class Service:
             self._settings.consumer_group_id,
             self._settings.kms_cache,
             self._settings.kms_delivery,
-            self.metrics.url,
+            f"{self.web.url}/metrics",
         )
 
     def _wire(self, settings: Settings, file: CacheFile, reader: Reader) -> None:
         form = FORMATS["avro"]
-        queue, assignment = DueQueue(), Assignment()
-        claims = Claims()
+        queue = DueQueue()
+        self._assignment = assignment = Assignment()
+        self._claims = claims = Claims()
         self.scheduler = DueScheduler(reader, claims, queue, form)
         claims.changed = self.scheduler.wakeup
         delivery: Delivery
@@ -113,8 +140,8 @@ class Service:
         )
 
 
-def run_service(settings: Settings) -> ExitCode:
-    """Run in this process until SIGTERM or Ctrl-C; a second signal leaves at once.
+def run_service(settings: Settings, ending: Ending) -> ExitCode:
+    """Run in this process until the ending, SIGTERM or Ctrl-C; a second signal leaves at once.
 
     A cache that turns out to be damaged is set aside, and a new one built, without an end of the
     process. Raises the KmsError of whatever ended it otherwise.
@@ -122,10 +149,14 @@ def run_service(settings: Settings) -> ExitCode:
     checked_properties(settings)
     _collect_garbage_rarely()
     stopping = threading.Event()
-    with _signals(stopping), closing(CacheFile(settings.kms_cache)) as file:
-        while not stopping.is_set():
+    with _signals(stopping), ending.limit(stopping), ExitStack() as exits:
+        file = ending.open_cache(settings.kms_cache, stopping)
+        if file is not None:
+            exits.enter_context(closing(file))
+        while file is not None and not stopping.is_set():
             try:
-                Service(settings, file).run(stopping)
+                Service(settings, file).run(stopping, ending)
+                break
             except CacheDamagedError as error:
                 file.replace(str(error))
             except KmsError:
@@ -133,6 +164,7 @@ def run_service(settings: Settings) -> ExitCode:
             except Exception:  # noqa: BLE001 - the last stop: said whole, the exit code says it
                 _log.exception("kms ends: this is a bug.")
                 return ExitCode.FAILED
+    ending.raise_for_timeout()
     _log.info("kms ended; everything it had begun is finished or undone.")
     return ExitCode.OK
 

@@ -31,7 +31,9 @@ from kms.settings_values import (
     Delivery,
     DurationMs,
     FilePath,
+    HttpPages,
     InstanceId,
+    LogFormat,
     LogLevel,
     OptionalPath,
     Properties,
@@ -95,12 +97,17 @@ class Settings(BaseSettings):
         default=9095,
         ge=0,
         le=65535,
-        description="The HTTP port of the metrics; 0 takes a free one.",
+        description="The HTTP port of metrics, health and page; 0 takes a free one.",
     )
     kms_http_address: Address = Field(
         default="0.0.0.0",
         description="Where the HTTP port listens: 127.0.0.1 is this machine only, 0.0.0.0 every "
         "network, :: every network with IPv6.",
+    )
+    kms_http_pages: HttpPages = Field(
+        default="all",
+        description="What the HTTP port serves: all, or metrics for metrics and health alone, "
+        "without the page and the JSON, which show what is scheduled to whoever can connect.",
     )
     kms_cache: FilePath = Field(
         default=Path("kms.sqlite"),
@@ -147,6 +154,10 @@ class Settings(BaseSettings):
         default=Duration.of("1m"), description="The longest pause between two attempts."
     )
     kms_log_level: LogLevel = Field(default="INFO", description="The lowest level to log.")
+    kms_log_format: LogFormat = Field(
+        default="text",
+        description="How to log to stderr: for people, or one JSON object a line.",
+    )
     kafka: Properties = Field(
         default=KafkaProperties({}),
         description="Any other property of librdkafka: KAFKA_SASL_MECHANISM sets sasl.mechanism. "

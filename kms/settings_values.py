@@ -174,6 +174,8 @@ SecurityProtocol = Annotated[
     Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"], BeforeValidator(_upper)
 ]
 Delivery = Annotated[Literal["exactly-once", "at-least-once"], BeforeValidator(_lower)]
+HttpPages = Annotated[Literal["all", "metrics"], BeforeValidator(_lower)]
+LogFormat = Annotated[Literal["text", "json"], BeforeValidator(_lower)]
 LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)]
 Properties = Annotated[
     KafkaProperties,

@@ -19,8 +19,12 @@ class Targets:
     A missing one is asked for again after a moment: many schedules may be meant for it.
     """
 
-    def __init__(self, exists: Callable[[str], bool]) -> None:
+    def __init__(
+        self, exists: Callable[[str], bool], waits: Callable[[], None] = lambda: None
+    ) -> None:
+        """``waits`` is called before each time that ``exists`` is asked, which takes a while."""
         self._exists = exists
+        self._waits = waits
         self._good: set[str] = set()
         self._bad: dict[str, tuple[float, UndeliverableError]] = {}
 
@@ -46,6 +50,7 @@ class Targets:
 
     def _ask(self, topic: str) -> tuple[float, UndeliverableError] | None:
         self._bad.pop(topic, None)
+        self._waits()
         try:
             if self._exists(topic):
                 self._good.add(topic)

@@ -8,6 +8,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TypeVar
 
+from kms.heartbeat import Heartbeat
+
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
@@ -17,12 +19,14 @@ class Worker(ABC):
     """One thread: ``start`` it, ``stop`` only signals, ``join`` waits for its end.
 
     Whatever ends ``run`` with an exception is kept; ``raise_for_error`` raises it in the thread
-    that watches. Every wait of a worker is a wait on ``stopping``.
+    that watches. Every wait of a worker is a wait on ``stopping``. ``run`` beats ``heartbeat`` in
+    every turn, and where it waits for Kafka: within ten seconds or so, unless something hangs.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.stopping = threading.Event()
+        self.heartbeat = Heartbeat()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -37,6 +41,11 @@ class Worker(ABC):
     def stop(self) -> None:
         """Ask the thread to end; returns at once."""
         self.stopping.set()
+
+    def is_over(self) -> bool:
+        """Whether the thread is asked to end; beats, so ask in every turn and long wait."""
+        self.heartbeat.beat()
+        return self.stopping.is_set()
 
     def join(self, timeout_seconds: float) -> bool:
         """Wait for the thread's end; False if it still runs."""
@@ -60,6 +69,7 @@ class Worker(ABC):
             return None
 
     def _run(self) -> None:
+        self.heartbeat.beat()
         try:
             self.run()
         except BaseException as error:  # noqa: BLE001 - raised by raise_for_error

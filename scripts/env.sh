@@ -61,6 +61,31 @@ kms_install() {
     echo "$wanted" >"$stamp"
 }
 
+# Has Debian's packages of these names installed, for the tests that need their programs: as root on
+# Debian it installs what is missing, else it says what to do, and those tests say why they skip.
+kms_debian() {
+    local package missing=()
+    for package in "$@"; do
+        # A program of that name will do, wherever it comes from.
+        if ! command -v "$package" >/dev/null &&
+            [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" != installed ]; then
+            missing+=("$package")
+        fi
+    done
+    if [ "${#missing[@]}" -eq 0 ]; then
+        return
+    elif [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+        echo "Some tests need these packages of Debian, or their like: ${missing[*]}." \
+            "As root on Debian, apt-get install ${missing[*]} brings them; without, the tests skip." >&2
+        return
+    fi
+    echo "Installing ${missing[*]} from Debian for the tests ..." >&2
+    if ! { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y \
+        --no-install-recommends "${missing[@]}"; } </dev/null >/dev/null; then
+        echo "apt-get could not install ${missing[*]}; its words are above." >&2
+    fi
+}
+
 # Two scripts at once take turns. The lock is on the folder, so that no file is left over.
 exec 9<.
 if command -v flock >/dev/null; then

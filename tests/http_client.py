@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Mapping
 
 from kms.errors import CacheError
-from kms.http_port import Page
+from kms.http_port import Page, Request
 
 BODY = b"the figures\n"
 SECONDS = 10.0
 
 
-def page(request: Mapping[str, str]) -> Page:
-    if "X-Fail" in request:
+def page(request: Request) -> Page:
+    if "X-Fail" in request.headers:
         raise CacheError("the disk is full")
     return Page(BODY, {"Content-Type": "text/plain"})
 
@@ -47,6 +46,6 @@ def status(answer: bytes) -> int:
     return int(code)
 
 
-def is_served(port: int) -> bool:
-    answer = get(port)
+def is_served(port: int, path: str = "/metrics") -> bool:
+    answer = get(port, path)
     return status(answer) == 200 and answer.endswith(b"\r\n\r\n" + BODY)

@@ -26,6 +26,7 @@ DEFAULTS: dict[str, object] = {
     "truststore_password": None,
     "prometheus_scraping_endpoint_port": 9095,
     "kms_http_address": "0.0.0.0",
+    "kms_http_pages": "all",
     "kms_cache": Path("kms.sqlite"),
     "kms_instance_id": None,
     "kms_delivery": "exactly-once",
@@ -36,6 +37,7 @@ DEFAULTS: dict[str, object] = {
     "kms_retry_pause": Duration(1_000),
     "kms_retry_longest_pause": Duration(60_000),
     "kms_log_level": "INFO",
+    "kms_log_format": "text",
     "kafka": {},
 }
 # Fixed, because sky-uk's scheduler has them or because people have them in their deployments.
@@ -50,6 +52,7 @@ VARIABLES = {
     "truststore_password": "TRUSTSTORE_PASSWORD",
     "prometheus_scraping_endpoint_port": "PROMETHEUS_SCRAPING_ENDPOINT_PORT",
     "kms_http_address": "KMS_HTTP_ADDRESS",
+    "kms_http_pages": "KMS_HTTP_PAGES",
     "kms_cache": "KMS_CACHE",
     "kms_instance_id": "KMS_INSTANCE_ID",
     "kms_delivery": "KMS_DELIVERY",
@@ -60,6 +63,7 @@ VARIABLES = {
     "kms_retry_pause": "KMS_RETRY_PAUSE",
     "kms_retry_longest_pause": "KMS_RETRY_LONGEST_PAUSE",
     "kms_log_level": "KMS_LOG_LEVEL",
+    "kms_log_format": "KMS_LOG_FORMAT",
 }
 SECRET_SETTINGS = ("keystore_password", "truststore_password")
 PROPERTIES = (
@@ -136,6 +140,9 @@ GOOD: dict[str, st.SearchStrategy[tuple[str, object]]] = {
     "kms_http_address": st.sampled_from(["127.0.0.1", "::", "fe80::1%eth0", "kms.example"]).map(
         lambda text: (text, text)
     ),
+    "kms_http_pages": st.sampled_from(["all", "metrics", "Metrics"]).map(
+        lambda text: (text, text.lower())
+    ),
     "kms_cache": NAMES.map(lambda name: (f"/tmp/{name}", Path(f"/tmp/{name}"))),
     "kms_instance_id": NAMES.map(lambda name: (name, name)),
     "kms_delivery": st.sampled_from(["exactly-once", "at-least-once", "Exactly-Once"]).map(
@@ -148,6 +155,7 @@ GOOD: dict[str, st.SearchStrategy[tuple[str, object]]] = {
     "kms_retry_pause": DURATIONS,
     "kms_retry_longest_pause": DURATIONS,
     "kms_log_level": one_of("DEBUG", "INFO", "WARNING", "ERROR"),
+    "kms_log_format": one_of("text", "json"),
 }
 BAD = (
     *(("kafka_brokers", text) for text in ("localhost", "a:0", "a:65536", "a:1;b:2", "a b:1", ",")),
@@ -157,6 +165,7 @@ BAD = (
     *(("security_protocol", text) for text in ("TLS", "SASL", "SASL-SSL")),
     *(("prometheus_scraping_endpoint_port", text) for text in ("-1", "65536", "http", "1.5")),
     *(("kms_http_address", text) for text in ("a b", "http://x", "[::]", "1.2.3.4/8")),
+    *(("kms_http_pages", text) for text in ("none", "page", "all,metrics")),
     ("keystore_location", "."),
     ("truststore_location", "."),
     ("kms_cache", "."),
@@ -169,6 +178,7 @@ BAD = (
     ("kms_retry_pause", "0ms"),
     ("kms_retry_longest_pause", "soon"),
     *(("kms_log_level", text) for text in ("TRACE", "30")),
+    *(("kms_log_format", text) for text in ("xml", "1")),
 )
 
 

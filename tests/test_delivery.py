@@ -362,7 +362,7 @@ def test_at_least_once_a_stop_ends_the_wait_for_acknowledgements(assignment: Ass
     writer.flushes = [False]
     with pytest.raises(RetriableKafkaError):
         fires.send([job()], BEFORE)
-    assert writer.calls == [target(job()), "flush"]
+    assert writer.calls == ["start", target(job()), "flush"]
 
 
 def test_at_least_once_a_target_that_timed_out_is_not_fired(assignment: Assignment) -> None:

@@ -6,12 +6,13 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from http import HTTPStatus
 
 import pytest
 
 from kms import http_port
-from kms.http_port import CONNECTIONS, REQUEST_BYTES, HttpPort, Page
+from kms.http_port import CONNECTIONS, REQUEST_BYTES, HttpPort, Page, Request
 from tests.http_client import BODY, SECONDS, answered, connected, get, is_served, page, status
 
 
@@ -40,6 +41,35 @@ class TestWhatIsServed:
 
     def test_with_a_query(self, port: int) -> None:
         assert get(port, "/metrics?name[]=x").endswith(BODY)
+
+    @pytest.mark.parametrize(
+        "path", ["http://kms:9095/metrics", "HTTPS://x/metrics?a", "//metrics"]
+    )
+    def test_forms_of_the_path_that_clients_may_send(self, port: int, path: str) -> None:
+        assert get(port, path).endswith(BODY)
+
+    def test_paths_below_a_page_and_what_follows_them_as_they_were_sent(self) -> None:
+        asked: list[Request] = []
+
+        def folder(request: Request) -> Page:
+            asked.append(request._replace(headers={}))
+            return Page(b"x", {}, HTTPStatus.ACCEPTED)
+
+        server = HttpPort("127.0.0.1", 0, {"/": page, "/ids/": folder, "/ids": page})
+        try:
+            for path in ("/ids/", "/ids/a%2Fb//c;d?q=%41&r#s", "/ids/..", "/ids/%"):
+                assert status(get(server.port, path)) == 202
+            assert is_served(server.port, "/")
+            assert is_served(server.port, "/ids")
+            assert status(get(server.port, "/idsx")) == 404
+        finally:
+            server.stop()
+        assert [(it.rest, it.query) for it in asked] == [
+            ("", ""),
+            ("a%2Fb//c;d", "q=%41&r"),
+            ("..", ""),
+            ("%", ""),
+        ]
 
     def test_head_is_the_same_without_the_body(self, port: int) -> None:
         answer = answered(port, b"HEAD /metrics HTTP/1.1\r\n\r\n")
@@ -72,7 +102,7 @@ class TestWhatIsServed:
         assert is_served(port)
 
     def test_a_bug_ends_one_connection(self, caplog: pytest.LogCaptureFixture) -> None:
-        def bug(_: Mapping[str, str]) -> Page:
+        def bug(_: Request) -> Page:
             raise ZeroDivisionError
 
         server = HttpPort("127.0.0.1", 0, {"/bug": bug, "/metrics": page})

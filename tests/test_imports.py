@@ -16,10 +16,18 @@ OWNERS = {
     "sqlite3": "kms.store",
     "prometheus_client": "kms.metrics",
     "fastavro": "kms.formats",
+    "jinja2": "kms.web",
     "cryptography": "kms.kafka.stores",
 }
 # "errors, settings, schedule know nobody"
-KNOW_NOBODY = {"kms.errors", "kms.schedule", "kms.settings", "kms.kafka_properties", "kms.times"}
+KNOW_NOBODY = {
+    "kms.errors",
+    "kms.schedule",
+    "kms.settings",
+    "kms.kafka_properties",
+    "kms.times",
+    "kms.heartbeat",
+}
 APART = {"kms.scheduler", "kms.consumer", "kms.producer"}
 TOP = {"kms.service", "kms.cli"}
 

@@ -19,10 +19,11 @@ from kms.due import Due
 from kms.errors import ExitCode, SettingsError
 from kms.failures import Failure
 from kms.figures import LATENESS_BUCKETS_SECONDS, ConsumerFigures, ProducerFigures
-from kms.metrics import FiguresCollector, MetricsServer
+from kms.metrics import FiguresCollector, MetricsPage
 from kms.schedule import Row
 from kms.settings import Settings
 from kms.store import CacheFile, Reader, Writer
+from kms.web import WebServer
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 COUNTERS = {
@@ -97,6 +98,11 @@ def fill(scraped: Scraped) -> None:
     scraped.writer.note([Failure(Due(rows.number, b"a", 0, 0, b""), 1, 0, 0, "too-large", "")])
 
 
+def served(scraped: Scraped, settings: Settings) -> WebServer:
+    page = MetricsPage(scraped.consumer, scraped.producer, scraped.reader)
+    return WebServer(settings, {"/metrics": page})
+
+
 def test_names_kinds_and_labels(scraped: Scraped) -> None:
     fill(scraped)
     families = scraped.families()
@@ -119,10 +125,10 @@ def test_it_is_served_until_stopped_also_in_the_stricter_openmetrics_form(
 ) -> None:
     fill(scraped)
     settings = Settings(prometheus_scraping_endpoint_port=0)
-    server = MetricsServer(settings, scraped.consumer, scraped.producer, scraped.reader)
+    server = served(scraped, settings)
     try:
-        assert server.url == f"http://localhost:{server.port}/metrics"
-        request = urllib.request.Request(server.url, headers={"Accept": OPENMETRICS})
+        assert server.url == f"http://localhost:{server.port}"
+        request = urllib.request.Request(f"{server.url}/metrics", headers={"accept": OPENMETRICS})
         with urllib.request.urlopen(request, timeout=20) as answer:
             text = bytes(answer.read()).decode()
     finally:
@@ -199,12 +205,7 @@ def test_a_taken_port_is_a_wrong_setting(scraped: Scraped) -> None:
     with socket.create_server(("0.0.0.0", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(SettingsError, match=rf"PROMETHEUS_SCRAPING_ENDPOINT_PORT {port}"):
-            MetricsServer(
-                Settings(prometheus_scraping_endpoint_port=port),
-                scraped.consumer,
-                scraped.producer,
-                scraped.reader,
-            )
+            served(scraped, Settings(prometheus_scraping_endpoint_port=port))
     assert SettingsError.exit_code == ExitCode.USAGE
 
 
@@ -212,16 +213,18 @@ def test_a_taken_port_is_a_wrong_setting(scraped: Scraped) -> None:
 def test_an_address_of_somebody_else_is_a_wrong_setting(scraped: Scraped, address: str) -> None:
     settings = Settings(prometheus_scraping_endpoint_port=0, kms_http_address=address)
     with pytest.raises(SettingsError, match=f"KMS_HTTP_ADDRESS {address} can't be listened on"):
-        MetricsServer(settings, scraped.consumer, scraped.producer, scraped.reader)
+        served(scraped, settings)
 
 
 def test_compressed_for_those_who_ask(scraped: Scraped) -> None:
     fill(scraped)
     settings = Settings(prometheus_scraping_endpoint_port=0, kms_http_address="127.0.0.1")
-    server = MetricsServer(settings, scraped.consumer, scraped.producer, scraped.reader)
-    assert server.url == f"http://127.0.0.1:{server.port}/metrics"
+    server = served(scraped, settings)
+    assert server.url == f"http://127.0.0.1:{server.port}"
     try:
-        request = urllib.request.Request(server.url, headers={"Accept-Encoding": "gzip"})
+        request = urllib.request.Request(
+            f"{server.url}/metrics", headers={"Accept-Encoding": "gzip"}
+        )
         with urllib.request.urlopen(request, timeout=20) as answer:
             assert answer.headers["Content-Encoding"] == "gzip"
             assert b"kms_build_info" in gzip.decompress(answer.read())

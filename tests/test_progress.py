@@ -53,3 +53,12 @@ def test_a_bar_on_a_terminal_that_goes_away_at_the_end(monkeypatch: pytest.Monke
         written = len(terminal.getvalue())
         shown.update()
         assert len(terminal.getvalue()) == written
+
+
+def test_no_bar_among_json_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    console = Console(file=terminal, force_terminal=True, width=100)
+    monkeypatch.setattr(progress, "Console", lambda **_: console)
+    with Progress(LOADING, bar=False) as shown:
+        shown.update()
+    assert terminal.getvalue() == ""

@@ -264,12 +264,18 @@ def test_a_reader_sees_commits_only_and_a_snapshot_one_of_them(store: Store) -> 
     assert store.ids() == [b"a", b"b"]
 
 
-def test_the_next_process_finds_everything(store: Store) -> None:
-    rows = store.partition()
-    rows[b"a"] = Row(3, 7, b"v", HEADERS, republish=True)
-    store.commit(rows, 4)
-    store.writer.close()
-    with closing(Reader(store.path)) as reader:
+def test_the_next_process_finds_everything(tmp_path: Path) -> None:
+    path = tmp_path / "cache.sqlite"
+    with (
+        closing(CacheFile(path)) as file,
+        closing(Writer(file)) as writer,
+        closing(Reader(path)) as reader,
+    ):
+        store = Store(path, writer, reader)
+        rows = store.partition()
+        rows[b"a"] = Row(3, 7, b"v", HEADERS, republish=True)
+        store.commit(rows, 4)
+    with closing(Reader(path)) as reader:
         assert list(map(plain, reader.overtaken(rows.number, 9))) == [
             (rows.number, b"a", 3, 7, b"v", HEADERS, True)
         ]

@@ -27,6 +27,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "cache.sqlite"
 
 
+LOG_BYTES = 4 << 20
+
+
 def fill(path: Path, count: int = 1, size: int = 1) -> None:
     """Make a cache with this many rows."""
     with closing(CacheFile(path)) as file, closing(Writer(file)) as writer:
@@ -295,3 +298,25 @@ def test_a_full_disk_ends_it_and_loses_nothing(path: Path) -> None:
     *offsets, last = output.split()
     assert (last, errors) == ("CacheError", "")
     assert_is_the_fold(path, at_least=int(offsets[-1]))
+
+
+def test_the_log_is_folded_in_at_the_end_though_somebody_reads(path: Path) -> None:
+    fill(path)
+    with closing(Reader(path)):
+        fill(path, 1_000)
+        assert path.with_name(path.name + "-wal").stat().st_size == 0
+    assert pending(path) == 1_000
+
+
+def test_the_log_of_a_large_load_does_not_stay_large(path: Path) -> None:
+    wal = path.with_name(path.name + "-wal")
+    with closing(CacheFile(path)) as file, closing(Writer(file)) as writer:
+        rows = writer.rows(writer.restart("schedules", 0, "topic", "cluster", 0).number)
+        for offset in range(10_000):
+            rows[b"%d" % offset] = Row(offset, offset, b"v" * 1_000)
+        writer.commit([rows], {rows.number: 10_000}, {})
+        assert wal.stat().st_size > LOG_BYTES
+        for offset in range(2):
+            rows[b"%d" % offset] = Row(offset + 20_000, offset, b"v")
+            writer.commit([rows], {rows.number: offset + 20_000}, {})
+        assert wal.stat().st_size <= LOG_BYTES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -110,3 +111,31 @@ def test_the_first_failure_counts() -> None:
 
     with pytest.raises(ValueError, match="first"):
         ended(work).raise_for_error()
+
+
+def test_the_heartbeat_tells_a_thread_that_hangs_from_one_that_turns() -> None:
+    go_on, hangs, let_go = threading.Event(), threading.Event(), threading.Event()
+
+    def work(worker: Worker) -> None:
+        while not worker.is_over():
+            if go_on.wait(0.01):
+                hangs.set()
+                assert let_go.wait(DEADLINE_SECONDS)
+                go_on.clear()
+
+    worker = Calls(work)
+    assert worker.heartbeat.age_seconds() == 0.0  # not started: nothing to complain of
+    worker.start()
+    go_on.set()
+    assert hangs.wait(DEADLINE_SECONDS)
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while worker.heartbeat.age_seconds() < 0.5:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    let_go.set()
+    while worker.heartbeat.age_seconds() > 0.4:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    worker.stop()
+    assert worker.join(DEADLINE_SECONDS)
+    worker.raise_for_error()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
+from kms import __version__
 from kms.cli.demo import demo
 from kms.cli.inspect import inspect
 from kms.cli.options import run_app
@@ -15,13 +18,32 @@ from kms.cli.topics import topics_app
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="markdown",
-    help="Sends a message to a Kafka topic later, once, and on time.",
 )
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"kms {__version__}")
+        raise typer.Exit
+
+
 for command in (run, schedule, cancel, inspect, retry, redrive, schema, demo):
     app.command()(command)
 app.add_typer(topics_app, name="topics")
+
+
+@app.callback()
+def _app(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Say which kms."),
+    ] = False,
+) -> None:
+    """Sends a message to a Kafka topic later, once, and on time.
+
+    `python kms.py COMMAND --help` has each command's examples.
+    """
 
 
 def main() -> None:

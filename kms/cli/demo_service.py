@@ -114,6 +114,7 @@ def service_environment(
         "PROMETHEUS_SCRAPING_ENDPOINT_PORT": "0",
         "KMS_HTTP_ADDRESS": "",
         "KMS_LOG_LEVEL": "INFO",
+        "KMS_LOG_FORMAT": "text",
     }
 
 

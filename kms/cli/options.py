@@ -18,6 +18,8 @@ Result = TypeVar("Result")
 
 # Every command takes these two.
 _METAVARS = {"config": "FILE", "kafka": "NAME=VALUE"}
+# Shorter names for flags that are typed by hand.
+_ALIASES = {"kms_log_format": "--log-format", "kms_log_level": "--log-level"}
 
 
 def with_settings(
@@ -84,7 +86,7 @@ def _set_parameters(
 def _option(definition: Definition) -> inspect.Parameter:
     default = "" if definition.default_text == "none" else f"; default {definition.default_text}"
     option = typer.Option(
-        definition.flag,
+        *filter(None, [_ALIASES.get(definition.name), definition.flag]),
         help=f"{definition.help} ({definition.type_text}; variable {definition.env}{default})",
         metavar=_METAVARS.get(definition.name, "TEXT"),
         rich_help_panel="Settings",

@@ -37,6 +37,8 @@ def retry(
     Tells the service on the same cache, or its next start.
 
     Example: `python kms.py retry --all`
+
+    Example: `python kms.py retry 8f14e45f-ceea-467f-a8d5-e5e6a4f0b7c2`
     """
     if (schedule_id is None) is not every:
         raise typer.BadParameter("give exactly one of them.", param_hint="ID, --all")
@@ -68,7 +70,9 @@ def redrive(
     Each is put back once, however often this is called: a mark on the dead-letter topic says so.
     What was scheduled under the same id meanwhile is replaced. Records without a key stay.
 
-    Example: `python kms.py redrive --reason topic-missing`
+    Example: `python kms.py redrive --reason topic-missing --dry-run`
+
+    Example: `python kms.py redrive --topic schedules`
     """
     if settings.kms_dead_letter_topic is None:
         raise SettingsError("KMS_DEAD_LETTER_TOPIC is missing: it names the topic to read.")

@@ -87,7 +87,12 @@ def schedule(
 ) -> None:
     """Schedule a message and print the schedule's id.
 
+    What is pending under the same id on the same topic is replaced.
+
     Example: `python kms.py schedule --to orders --in 5m --key 42 --value 'time is up'`
+
+    Example: `python kms.py schedule --to orders --at 2030-01-31T12:00:00Z --id order-42
+    --header kind=reminder --value-file - < /etc/hostname`
     """
     if value is not None and value_file is not None:
         raise typer.BadParameter("give one of them.", param_hint="--value, --value-file")
@@ -122,6 +127,8 @@ def cancel(
     the one that kms and Java's clients choose for this id.
 
     Example: `python kms.py cancel 8f14e45f-ceea-467f-a8d5-e5e6a4f0b7c2`
+
+    Example: `python kms.py cancel 8f14e45f-ceea-467f-a8d5-e5e6a4f0b7c2 --on schedules`
     """
     shown = values.shown(schedule_id)
     known = _known(settings, schedule_id, on)

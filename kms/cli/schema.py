@@ -17,6 +17,8 @@ def schema(
 ) -> None:
     """Print the Avro schema of a schedule.
 
+    Example: `python kms.py schema`
+
     Example: `python kms.py schema --output schedule.avsc`
     """
     output.write(schema_json())

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import typer
 
 from kms import times
+from kms.texts import shown as shown
 from kms.topics import check_topic_name
 
 # What every command that talks to Kafka offers as flags.
@@ -69,17 +70,3 @@ def header(text: str) -> HeaderArgument:
     if not name or not equals:
         raise typer.BadParameter(f"{text[:60]!r} is no header: give name=value.")
     return HeaderArgument(name, os.fsencode(value))
-
-
-def shown(data: bytes, keep: str = "") -> str:
-    """Bytes for people to read: what can't be printed is escaped, so that it can't do anything.
-
-    ``keep`` are the unprintable characters to leave as they are.
-    """
-    text = data.decode(errors="backslashreplace")
-    if text.isprintable():
-        return text
-    return "".join(
-        each if each.isprintable() or each in keep else each.encode("unicode_escape").decode()
-        for each in text
-    )

@@ -2,7 +2,12 @@
 
 from kms.kafka.access import check_access
 from kms.kafka.admin import Admin, TopicInfo
-from kms.kafka.config import checked_properties, transactional_id
+from kms.kafka.config import (
+    checked_properties,
+    instance_name,
+    rebalance_timeout_ms,
+    transactional_id,
+)
 from kms.kafka.offsets import Offsets
 from kms.kafka.reader import AssignmentListener, Polled, TopicReader
 from kms.kafka.sender import Sender
@@ -29,6 +34,8 @@ __all__ = [
     "Writer",
     "check_access",
     "checked_properties",
+    "instance_name",
     "read_all",
+    "rebalance_timeout_ms",
     "transactional_id",
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import socket
-import time
 from typing import Any
 
 import confluent_kafka as ck
@@ -13,12 +12,12 @@ import confluent_kafka as ck
 from kms.errors import SettingsError
 from kms.kafka.stores import store_properties
 from kms.kafka_properties import is_secret
+from kms.repeats import Repeats, more
 from kms.settings import Settings
 from kms.settings_sources import sentence_start
 
 _log = logging.getLogger(__name__)
 
-_SAY_AGAIN_SECONDS = 60.0
 # Connections, which error_cb says, once; failed transactions, which the producer says.
 _SAID_BY_KMS = ("FAIL", "ERROR", "TXNERR", "ADDPARTS", "ADDOFFSETS")
 _HEARTBEAT_MS = 500
@@ -29,15 +28,21 @@ _LARGEST_MESSAGE = 100_000_000  # bytes; what consumers of librdkafka take at mo
 def transactional_id(settings: Settings, purpose: str = "") -> str:
     """Stable for this instance and unique in the group: the next start fences this one.
 
-    By default made of the host name and the cache's path, so that two on one host differ. A
-    ``purpose`` keeps it apart from the service.
+    A ``purpose`` keeps it apart from the service.
     """
-    instance = settings.kms_instance_id
-    if instance is None:
-        path = hashlib.sha256(str(settings.kms_cache.absolute()).encode()).hexdigest()[:12]
-        instance = f"{socket.gethostname()}-{path}"
     suffix = f"-{purpose}" if purpose else ""
-    return f"kms-{settings.consumer_group_id}-{instance}{suffix}"
+    return f"kms-{settings.consumer_group_id}-{instance_name(settings)}{suffix}"
+
+
+def instance_name(settings: Settings) -> str:
+    """What this instance is called, unique in its group.
+
+    By default made of the host name and the cache's path, so that two on one host differ.
+    """
+    if settings.kms_instance_id is not None:
+        return settings.kms_instance_id
+    path = hashlib.sha256(str(settings.kms_cache.absolute()).encode()).hexdigest()[:12]
+    return f"{socket.gethostname()}-{path}"
 
 
 def reader_config(settings: Settings) -> dict[str, Any]:
@@ -154,10 +159,7 @@ def checked_properties(settings: Settings) -> None:
 
 
 class Outages:
-    """Says that Kafka is out of reach in one line, not in one for every attempt."""
-
-    def __init__(self) -> None:
-        self._said_at = float("-inf")
+    """Says that Kafka is out of reach in one line, not in one for every attempt and client."""
 
     def __call__(self, error: ck.KafkaError) -> None:
         if not error.fatal():  # which the next call of the client raises
@@ -165,10 +167,12 @@ class Outages:
 
     def say(self, problem: str) -> None:
         """For whoever learns of an outage without librdkafka's calling: it may be silent."""
-        now = time.monotonic()
-        if now - self._said_at >= _SAY_AGAIN_SECONDS:
-            self._said_at = now
-            _log.warning("%s; trying again.", problem)
+        unsaid = _outages.unsaid("all")
+        if unsaid is not None:
+            _log.warning("%s; trying again.%s", problem, more(unsaid))
+
+
+_outages = Repeats()  # of all clients of the process: they lose Kafka together
 
 
 def _librdkafka_log(everything: bool) -> logging.Logger:

@@ -63,6 +63,7 @@ class _Producer:
             self._client = ck.Producer(config)
         self._outages = config["error_cb"]
         self._refused: list[Undelivered] = []
+        self._give_up: Callable[[], bool] = lambda: False
 
     def produce(
         self,
@@ -90,6 +91,7 @@ class _Producer:
                 )
                 return
             except BufferError:
+                self._give_up()  # only to be seen waiting: what was begun has to end
                 self._client.poll(0.1)
             except ck.KafkaException as error:
                 self._raise_refusal(error, f"Producing to {topic}")
@@ -157,7 +159,6 @@ class TransactionalWriter(_Producer):
         self._calls = BoundedCalls("transactions")
         self._id = transactional_id(settings, purpose)
         self._timeout_seconds = settings.kms_transaction_timeout_ms / 1000
-        self._give_up: Callable[[], bool] = lambda: False
 
     def start(self, give_up: Callable[[], bool]) -> None:
         """Get the producer's id; ends at once what a former run left open."""
@@ -249,6 +250,10 @@ class PlainWriter(_Producer):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(writer_config(settings))
+
+    def start(self, give_up: Callable[[], bool]) -> None:
+        """``give_up`` is called now and then while it waits."""
+        self._give_up = give_up
 
     def flush(self, timeout_seconds: float) -> bool:
         """Wait until all is acknowledged or refused; False if the time did not do."""

@@ -5,6 +5,7 @@ process; it may be thrown away at any time, for the topic is the truth.
 """
 
 from kms.store.file import CacheFile
+from kms.store.pages import PageReader, Place, Waiting
 from kms.store.reader import Failed, Filter, Pending, Reader
 from kms.store.retries import retry_at_once
 from kms.store.writer import Checkpoint, Folded, PartitionRows, Writer
@@ -15,9 +16,12 @@ __all__ = [
     "Failed",
     "Filter",
     "Folded",
+    "PageReader",
     "PartitionRows",
     "Pending",
+    "Place",
     "Reader",
+    "Waiting",
     "Writer",
     "retry_at_once",
 ]

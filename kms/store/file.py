@@ -228,4 +228,6 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA journal_mode = WAL")  # readers beside the one writer
     connection.execute("PRAGMA synchronous = NORMAL")  # whole after a power cut, if a bit older
     connection.execute("PRAGMA cache_size = -16384")  # KiB
+    # What a large load wrote ahead is not kept for good: bytes, as many as it grows to by itself.
+    connection.execute("PRAGMA journal_size_limit = 4194304")
     return connection

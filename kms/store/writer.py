@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -211,10 +212,13 @@ class Writer:
         return before not in (-1, version)
 
     def close(self) -> None:
-        """Close the connection; SQLite folds the write-ahead log into the file."""
+        """Fold the write-ahead log into the file, and close the connection.
+
+        SQLite does so by itself for the last to close only, and a reader may not write.
+        """
         self._background.shutdown()
-        with cache_errors(self._path):
-            self._connection.close()
+        with cache_errors(self._path), closing(self._connection):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _commit(
         self,

@@ -8,6 +8,7 @@ from benchmarks.firing import fire, lateness, sustained
 from benchmarks.loading import churn, disk, ingest, rebuild
 from benchmarks.results import Result
 from benchmarks.rolling import rolling
+from benchmarks.scaling import scale
 from benchmarks.starting import memory, restart
 from benchmarks.workbench import Workbench
 
@@ -21,5 +22,6 @@ CASES: Mapping[str, Callable[[Workbench], list[Result]]] = {
     "sustained": sustained,
     "churn": churn,
     "disk": disk,
+    "scale": scale,
     "rolling": rolling,
 }

@@ -53,7 +53,7 @@ def fire(bench: Workbench) -> list[Result]:
     time.sleep((due_ms - now_ms()) / 1000)
     with Usage(kms.process.pid) as usage:
         bench.stage("firing", count)
-        bench.wait_for_count(arrivals, count)
+        bench.wait_for_count(arrivals, count, kms)
         _wait_until_empty(kms)
         folded_seconds = (epoch_ms() - due_ms) / 1000
         run = _Run(arrivals, due_ms, usage.cpu, usage.peak_mb)
@@ -96,7 +96,7 @@ def lateness(bench: Workbench) -> list[Result]:
         return [not_measured("lateness", "kms had not taken them all in when they became due")]
     with Usage(kms.process.pid) as usage:
         bench.stage(f"firing {_LATENESS_RATE} a second", count)
-        bench.wait_for_count(arrivals, count)
+        bench.wait_for_count(arrivals, count, kms)
         run = _Run(arrivals, start_ms, usage.cpu, usage.peak_mb)
     kms.stop()
     bare = _bare(bench, topic, count, start_ms)
@@ -113,7 +113,7 @@ def sustained(bench: Workbench) -> list[Result]:
     with Usage(kms.process.pid) as usage:
         bench.stage(f"writing and firing {_SUSTAINED_RATE:,} a second", count)
         _write_steadily(bench, topic, target, count, records)
-        bench.wait_for_count(arrivals, count)
+        bench.wait_for_count(arrivals, count, kms)
         run = _Run(arrivals, records[0].due_ms, usage.cpu, usage.peak_mb)
     kms.stop()
     bare = _bare(bench, topic, count, records[0].due_ms)

@@ -107,7 +107,7 @@ def _restart(bench: Workbench, kms: Instance, topic: str, target: str) -> _Start
     kms.start()
     with Usage(kms.process.pid) as usage:
         imported, joined = (_said(kms, text, started_ms) for text in ("kms runs", "Assigned:"))
-        bench.wait_for_count(arrivals, 1)
+        bench.wait_for_count(arrivals, 1, kms)
         cpu = cpu_seconds(kms.process.pid)
     arrived = (arrivals.last_ms - started_ms) / 1000
     kms.stop()

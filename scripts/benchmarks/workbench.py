@@ -132,11 +132,16 @@ class Workbench:
         """The path of a new SQLite file."""
         return self.folder / f"bench-{uuid.uuid4().hex[:8]}.sqlite"
 
-    def wait_for_count(self, arrivals: Arrivals, count: int) -> None:
-        """Wait until so many messages arrived; the bar shows it."""
+    def wait_for_count(self, arrivals: Arrivals, count: int, kms: Instance | None = None) -> None:
+        """Wait until so many messages arrived; the bar shows it.
+
+        Raises RuntimeError, with its log, if the instance that is to send them ends before.
+        """
 
         def arrived() -> bool:
             self.done(arrivals.count)
+            if kms is not None and kms.process.poll() is not None:
+                raise RuntimeError(f"kms ended with {kms.process.returncode}\n{kms.log}")
             return arrivals.count >= count
 
         wait_for(f"{count} messages", arrived, LONGEST_SECONDS)

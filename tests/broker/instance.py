@@ -96,10 +96,14 @@ class Instance:
         self.wait_for_log("Caught up:", partitions)
         return self
 
+    @property
+    def url(self) -> str:
+        """Where its HTTP port is, without a path."""
+        return self.log.split("metrics at ")[-1].split("/metrics")[0]
+
     def metrics(self) -> dict[str, float]:
         """Every sample by name; those with labels as ``name{label="value",…}``, sorted."""
-        port = self.log.split("http://localhost:")[-1].split("/")[0]
-        with urllib.request.urlopen(f"http://localhost:{port}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=10) as answer:
             text = answer.read().decode()
         found = {}
         for family in text_string_to_metric_families(text):

@@ -112,19 +112,22 @@ def test_an_undecodable_record_harms_no_other(cluster: Cluster, instance: MakeIn
     cluster.schedule(topic, b"before", Schedule(now_ms(), target, b"", b"before"))
     cluster.write(topic, b"bad", b"no avro at all")
     cluster.write(topic, None, b"no id")
+    for _ in range(50):
+        cluster.write(topic, None, None)
     cluster.write(topic, b"replaced", b"")
     cluster.schedule(topic, b"after", Schedule(now_ms() + 2_000, target, b"", b"after"))
     cluster.flush()
     assert [it.value for it in cluster.arrived(target, 2)] == [b"before", b"after"]
     lines = [line for line in kms.log.splitlines() if "Can't fire" in line]
     assert len(lines) == 2  # one for each kind
+    assert kms.log.count("has neither key nor value") == 1
     bad = next(line for line in lines if "b'bad'" in line)
     offset = next(it.offset for it in cluster.read(topic) if it.key == b"bad")
     assert f"{topic}/0 offset {offset}" in bad
     metrics = kms.metrics()
     rejected = 'kms_records_rejected_total{reason="%s",schedule_topic="%s"}'
     assert metrics[rejected % ("undecodable", topic)] == 2
-    assert metrics[rejected % ("null-id", topic)] == 1
+    assert metrics[rejected % ("null-id", topic)] == 51
 
 
 def test_an_unknown_target_topic_harms_no_other_and_fires_once_it_exists(

@@ -2,7 +2,8 @@
 
 The environment says where: HALT_AT is ``begin`` (nothing produced yet), ``produced`` (the batch
 is produced, its offsets not sent) or ``offsets`` (offsets sent, not committed). HALT_HOW is
-``stop`` (SIGSTOP to itself, once) or ``hold`` (wait while the file HALT_FILE exists).
+``stop`` (SIGSTOP to itself, once) or ``hold`` (wait while the file HALT_FILE exists). LIVE_MS is
+after which silence of a thread it is no longer live, instead of a minute.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from kms import delivery
 from kms.cli import main
 from kms.kafka import TopicPartition, TransactionalWriter
+from kms.web import view
 
 _POINT = os.environ["HALT_AT"]
 _halted = False
@@ -56,4 +58,6 @@ def _halt(point: str) -> None:
 
 if __name__ == "__main__":
     vars(delivery)["TransactionalWriter"] = _Halting
+    if "LIVE_MS" in os.environ:
+        vars(view)["rebalance_timeout_ms"] = lambda _: int(os.environ["LIVE_MS"])
     main()
