@@ -94,21 +94,23 @@ def test_a_line_that_fails_is_told() -> None:
 
 @pytest.mark.parametrize("block", list(shown()), ids=lambda block: str(block.place))
 def test_it_runs(block: Block, cluster: Cluster, instance: MakeInstance, tmp_path: Path) -> None:
-    """Beside a service, unless the block starts one. ``ID`` is one that has failed, 42 waits."""
+    """Beside a service, unless the block makes the topics or starts one itself.
+
+    Of the schedules there ``ID`` has failed, and 42 is pending.
+    """
     names = {name: f"{name}-{uuid.uuid4().hex[:8]}" for name in _TOPICS}
     dead = cluster.topic()
     kms = instance([names["schedules"]], KMS_DEAD_LETTER_TOPIC=dead, KMS_RETRY_FOR="1h")
-    script = "\n".join(block.lines)
+    script, port = "\n".join(block.lines), "0"
     if "topics create" not in script:
         cluster.schedule_topic(name=names["schedules"])
         for name in _TOPICS[1:]:
             cluster.topic(name=names[name])
         _prepare(cluster, names)
-    port = "0"
-    if "kms.py run" not in script:
-        kms.start().caught_up()
-        wait_for("a failure", lambda: kms.metrics()["kms_schedules_failed"] == 1)
-        port = kms.log.split("http://localhost:")[-1].split("/")[0]
+        if "kms.py run" not in script:
+            kms.start().caught_up()
+            wait_for("a failure", lambda: kms.metrics()["kms_schedules_failed"] == 1)
+            port = kms.log.split("http://localhost:")[-1].split("/")[0]
     environment = {
         **{name: value for name, value in os.environ.items() if "KAFKA" not in name},
         "KAFKA_BROKERS": cluster.bootstrap,
