@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from kms.cli.check import check
 from kms.cli.demo import demo
 from kms.cli.inspect import inspect
 from kms.cli.options import run_app
@@ -19,7 +20,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="Sends a message to a Kafka topic later, once, and on time.",
 )
-for command in (run, schedule, cancel, inspect, retry, redrive, schema, demo):
+for command in (run, check, schedule, cancel, inspect, retry, redrive, schema, demo):
     app.command()(command)
 app.add_typer(topics_app, name="topics")
 
