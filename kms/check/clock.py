@@ -77,10 +77,11 @@ def check_probe(settings: Settings, topic: str, timeout_seconds: float) -> Itera
     how = "in a transaction" if settings.kms_delivery == "exactly-once" else "without a transaction"
     took_ms = probed.acknowledged_ms - probed.sent_ms
     yield ok("probe", subject, f"written {how} as offset {probed.offset}, {took_ms} ms")
-    yield _compared(topic, probed)
+    yield compared(topic, probed)
 
 
-def _compared(topic: str, probed: Probed) -> Finding:
+def compared(topic: str, probed: Probed) -> Finding:
+    """What a written message says of this clock: as much as it is off at the very least."""
     if probed.broker_ms is None:
         return skipped(
             *("clock-probe", _SUBJECT, f"{topic} keeps its writers' timestamps, not the broker's"),

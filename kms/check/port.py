@@ -6,6 +6,7 @@ import errno
 import http.client
 import re
 import socket
+from contextlib import closing
 
 from kms.check.finding import Finding, error, ok
 from kms.settings import Settings
@@ -53,9 +54,9 @@ def _kms_at(host: str, port: int) -> str | None:
     """The version of the kms that answers there, or None."""
     try:
         connection = http.client.HTTPConnection(host, port, timeout=_ASK_SECONDS)
-        connection.request("GET", "/metrics")
-        found = _BUILD.search(connection.getresponse().read())
-        connection.close()
+        with closing(connection):
+            connection.request("GET", "/metrics")
+            found = _BUILD.search(connection.getresponse().read())
     except (OSError, http.client.HTTPException):
         return None
     return found[1].decode() if found else None
