@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from kms.check.finding import Finding, Level, counted, error, listed, ok, skipped, warning
 from kms.kafka import Examiner, TopicView
 from kms.settings import Settings
+from kms.settings_values import TOPIC_NAME
 from kms.topics import Severity, differences
 
 Config = Mapping[str, str]
@@ -178,34 +179,30 @@ def _dead_letter_config(
 
 def check_targets(examiner: Examiner, topics: Collection[str], said: str) -> Iterator[Finding]:
     """The target topics of what is pending; ``said`` is how many schedules were looked at."""
-    views = examiner.topics(sorted(topics))
-    good = []
-    for name, view in views.items():
-        subject = f"target topic {name}"
-        if view.is_hidden:
-            yield warning(
-                *("targets", subject, "we may not see it"),
-                "Its schedules will be tried again and again: allow WRITE on it.",
-            )
-        elif view.id is None:
-            yield warning(
-                *("targets", subject, "it does not exist"),
-                "Its schedules will be tried again and again: create it, or cancel them.",
-            )
-        elif view.operations is not None and "WRITE" not in view.operations:
-            yield warning(
-                *("targets", subject, "we may not write to it"),
-                "Its schedules will be tried again and again: allow WRITE on it.",
-            )
-        elif view.leaderless:
-            yield warning(
-                *("targets", subject, f"partitions without a leader: {listed(view.leaderless)}"),
-                "Start the brokers that hold them.",
-            )
-        else:
-            good.append(name)
+    legal = [name for name in sorted(topics) if TOPIC_NAME.fullmatch(name)]
+    by_problem: dict[str, list[str]] = {}
+    if illegal := [ascii(name[:60]) for name in sorted(topics) if not TOPIC_NAME.fullmatch(name)]:
+        by_problem["no topic can have such a name"] = illegal
+    for name, view in examiner.topics(legal).items():
+        by_problem.setdefault(_problem_of(view), []).append(name)
+    good = by_problem.pop("", [])
+    for problem, names in by_problem.items():
+        yield warning(
+            *("targets", "target topics", f"{problem}: {listed(names)} ({said})"),
+            "Their schedules can't be fired, and are tried again or go to the dead-letter topic: "
+            "mend the topics, or cancel them.",
+        )
     if good:
-        yield ok("targets", "target topics", f"{listed(good)}: may be written ({said})")
+        yield ok("targets", "target topics", f"may be written: {listed(good)} ({said})")
+
+
+def _problem_of(view: TopicView) -> str:
+    """Why nothing can be written to a topic; empty if it can."""
+    if view.id is None:
+        return "we may not see them, allow WRITE" if view.is_hidden else "they do not exist"
+    if view.operations is not None and "WRITE" not in view.operations:
+        return "we may not write to them, allow WRITE"
+    return "they have partitions without a leader" if view.leaderless else ""
 
 
 def _told(value: str | None) -> str:

@@ -11,7 +11,7 @@ from kms.check import has_error
 from kms.cli import values
 from kms.cli.findings import show, summary
 from kms.cli.options import with_settings
-from kms.errors import ExitCode
+from kms.errors import ExitCode, SettingsError
 from kms.settings import Settings
 
 
@@ -38,6 +38,14 @@ def check(
 
     Example: `python kms.py check --schedule-topics schedules`
     """
+    if write_probe is not None and write_probe in (
+        *settings.schedule_topics,
+        settings.kms_dead_letter_topic,
+    ):
+        raise SettingsError(
+            f"--write-probe {write_probe} would write what is no schedule to a topic of schedules: "
+            "name another topic."
+        )
     findings = show(all_findings(settings, write_probe), as_json=as_json)
     if not as_json:
         typer.echo(summary(findings))

@@ -151,7 +151,9 @@ class Examiner:
             str(found.topic_id),
             tuple(len(each.replicas) for each in found.partitions),
             tuple(len(each.isr) for each in found.partitions),
-            tuple(each.id for each in found.partitions if each.leader is None),
+            tuple(
+                each.id for each in found.partitions if each.leader is None or each.leader.id < 0
+            ),
             _operations(found),
         )
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import NamedTuple
 
 import confluent_kafka as ck
 
-from kms.errors import RetriableKafkaError
+from kms.errors import KafkaError, RetriableKafkaError
 from kms.kafka.config import transactional_config, writer_config
 from kms.kafka.errors import kafka_errors, translated
 from kms.settings import Settings
@@ -52,16 +53,22 @@ class Probe:
 
     def write(self, topic: str) -> Probed:
         """Write it, and commit it."""
-        if self._is_transactional:
-            with kafka_errors("Beginning a transaction"):
-                self._client.init_transactions(self._timeout)
-                self._client.begin_transaction()
         with kafka_errors(f"Looking up topic {topic}"):
             self._client.list_topics(topic, timeout=self._timeout)  # connects, too
-        probed = self._produce(topic)
-        if self._is_transactional:
+        if not self._is_transactional:
+            return self._produce(topic)
+        with kafka_errors("Beginning a transaction"):
+            self._client.init_transactions(self._timeout)
+            self._client.begin_transaction()
+        try:
+            probed = self._produce(topic)
             with kafka_errors("Committing a transaction"):
                 self._client.commit_transaction(self._timeout)
+        except KafkaError:
+            # Left open it would hold up the topic's readers until its timeout.
+            with suppress(ck.KafkaException):
+                self._client.abort_transaction(self._timeout)
+            raise
         return probed
 
     def _produce(self, topic: str) -> Probed:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import confluent_kafka as ck
 import pytest
+from confluent_kafka.admin import AclOperation
 from local_kafka import LocalKafka, free_ports
 
 from kms.schedule import Schedule
@@ -70,24 +71,25 @@ class TestBesideARunningInstance:
     ) -> None:
         (topic,), target = running.topics, cluster.topic()
         missing = f"missing-{target}"
-        for schedule_id, where in ((b"a", target), (b"b", missing)):
+        for schedule_id, where in ((b"a", target), (b"b", missing), (b"i", "no \x1b[0m topic")):
             later_ms = now_ms() + HOUR_MS
             cluster.schedule(topic, schedule_id, Schedule(later_ms, where, b"k", b"v", ()))
         cluster.schedule(topic, b"c", Schedule(now_ms(), target, b"k", b"before", ()))
         cluster.flush()
         cluster.arrived(target, 1)
-        wait_for("the tombstone's fold", lambda: pending(running) == 2)
+        wait_for("the tombstone's fold", lambda: pending(running) == 3)
         ends = [cluster.end_offset(topic, number) for number in (0, 1)]
         done = check(kms)
         assert (done.code, done.errors()) == (0, set())
         assert done.warnings() - ALONE == {"targets"}
-        assert [text for level, text in done.of("targets") if level == "warning"] == [
-            "it does not exist. Its schedules will be tried again and again: create it, or cancel "
-            "them."
-        ]
+        assert {(level, text.split(" (")[0]) for level, text in done.of("targets")} == {
+            ("warning", "no topic can have such a name: 'no \\x1b[0m topic'"),
+            ("warning", f"they do not exist: {missing}"),
+            ("ok", f"may be written: {target}"),
+        }
         self.says_who_runs(done, kms, running)
         assert done.one("broker")[1].startswith("answered after ")
-        assert " 2 pending" in done.one("cache")[1]
+        assert " 3 pending" in done.one("cache")[1]
         for number in (0, 1):
             level, text = done.one("cache-age", f"{topic}/{number}")
             assert (level, f"of {ends[number]}, caught up" in text) == ("ok", True), text
@@ -227,7 +229,7 @@ class TestTheClock:
     def test_a_probe_is_one_message_and_compares(
         self, cluster: Cluster, kms: Kms, delivery: str
     ) -> None:
-        appended, created = cluster.topic(), cluster.schedule_topic()
+        appended, created = cluster.topic(), cluster.topic(message_timestamp_type="CreateTime")
         configured(kms, [recommended(cluster)], KMS_DELIVERY=delivery)
         done = check(kms, "--write-probe", appended)
         assert done.one("probe")[0] == "ok"
@@ -239,6 +241,12 @@ class TestTheClock:
         )
         level, text = check(kms, "--write-probe", created).one("clock-probe")
         assert (level, "LogAppendTime" in text) == ("skipped", True)
+
+    def test_a_probe_of_schedules_is_refused(self, kms: Kms) -> None:
+        configured(kms, ["orders"])
+        done = kms.run("check", "--write-probe", "orders")
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert b"name another topic" in done.stderr
 
 
 class TestAccess:
@@ -259,12 +267,19 @@ class TestAccess:
         ]
         group = kms.environment["CONSUMER_GROUP_ID"]
         names = {"schedules": topic, "messages": target, "com.sky.kafka.scheduler": group}
-        secured.allow(documented("Exactly once", user, names))
+        acls = documented("Exactly once", user, names)
+        secured.allow(acls)
         done = check(kms, "--write-probe", target)
         assert (done.code, done.errors()) == (0, set())
         assert {level for level, _ in done.of("acl", "ACLs")} == {"ok"}
         assert done.one("acl", "transactional id")[0] == "skipped"
         assert done.one("probe")[0] == "ok"
+        secured.forbid(next(acl for acl in acls if acl.operation is AclOperation.DESCRIBE_CONFIGS))
+        kms.environment["KMS_DEAD_LETTER_TOPIC"] = dead = secured.cluster.topic()
+        done = check(kms)
+        assert done.one("acl", dead)[1].startswith("WRITE not allowed")
+        level, text = done.one("topic-config", topic)
+        assert (level, "allow DESCRIBE_CONFIGS" in text) == ("warning", True)
         # The page does not ask for more, so what needs more is no warning.
         assert done.one("broker-config")[0] == "skipped"
         assert {level for level, _ in done.of("internal-topic")} <= {"skipped"}
