@@ -53,7 +53,7 @@ def _check_kafka(
     settings: Settings, brokers: Brokers, cache: Cache, probe_topic: str | None
 ) -> Iterator[Finding]:
     examiner = Examiner(settings, _TIMEOUT_SECONDS)
-    yield from check_limits(examiner, settings, sorted(brokers.advertised))
+    yield from check_limits(examiner, settings, brokers.alive, len(brokers.advertised))
     yield from check_topics(examiner, settings, len(brokers.advertised))
     group = examiner.group(settings.consumer_group_id)
     yield from check_access(examiner, settings, group, brokers.apis)

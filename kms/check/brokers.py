@@ -22,12 +22,14 @@ _GROUP_OFFSETS = ("TxnOffsetCommit", 3, "2.5")  # KIP-447: the group checks who 
 class Brokers(NamedTuple):
     """What was learnt: the ``findings``, and whether anybody answered.
 
-    ``advertised`` are the cluster's own addresses by broker id; ``apis`` are of the oldest broker.
+    ``advertised`` are the cluster's own addresses by broker id, ``alive`` those that answered
+    there; ``apis`` are of the oldest broker.
     """
 
     findings: list[Finding]
     cluster_id: str
     advertised: dict[int, str]
+    alive: list[int]
     apis: dict[str, int]
 
 
@@ -41,14 +43,16 @@ def check_brokers(settings: Settings) -> Brokers:
     # One that was reached by the name it gives itself needs no second look.
     rest = [each for each in sorted(set(advertised.values())) if not _answered(first.get(each))]
     others = _reach_all(settings, [each for each in rest if each not in first])
+    looks = first | others
     is_alive = any(_answered(each) for each in first.values())
     findings = [_of_bootstrap(name, found, is_alive) for name, found in first.items()]
     findings += [_of_advertised(name, found) for name, found in others.items()]
-    answers = [each for each in [*first.values(), *others.values()] if each and not each.problem]
+    answers = [each for each in looks.values() if each and not each.problem]
     apis = {name: min(each.apis.get(name, 0) for each in answers) for name in _names(answers)}
     findings += _of_cluster(settings, advertised, answers, apis)
     cluster_id = answers[0].cluster_id if answers else ""
-    return Brokers(findings, cluster_id, advertised, apis)
+    alive = sorted(each for each, where in advertised.items() if _answered(looks.get(where)))
+    return Brokers(findings, cluster_id, advertised, alive, apis)
 
 
 def check_versions() -> Finding:

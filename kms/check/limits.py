@@ -12,21 +12,27 @@ _SUBJECT = "brokers' settings"
 _INTERNAL = {"__transaction_state": "transaction.state.log", "__consumer_offsets": "offsets.topic"}
 
 
-def check_limits(examiner: Examiner, settings: Settings, brokers: list[int]) -> Iterator[Finding]:
+def check_limits(
+    examiner: Examiner, settings: Settings, alive: list[int], broker_count: int
+) -> Iterator[Finding]:
     """Timeouts that the brokers would refuse, and what else of theirs matters to kms.
 
     By one broker's settings: they are the same on all of them, where people are careful.
     """
-    config = examiner.broker_config(brokers[0]) if brokers else None
+    config = examiner.broker_config(alive[0]) if alive else None
     if config is None:
         yield skipped(
-            *("broker-config", _SUBJECT, "we may not read them"),
+            *(
+                "broker-config",
+                _SUBJECT,
+                "we may not read them" if alive else "none could be asked",
+            ),
             "They matter to KMS_SESSION_TIMEOUT_MS and KMS_TRANSACTION_TIMEOUT_MS only: with "
             "DESCRIBE_CONFIGS on the cluster this line would compare them.",
         )
         return
     yield from _timeouts(settings, config)
-    yield from _internal_topics(examiner, settings, config, len(brokers))
+    yield from _internal_topics(examiner, settings, config, broker_count)
     if config.get("auto.create.topics.enable") == "true":
         yield warning(
             *("broker-config", _SUBJECT, "auto.create.topics.enable is true"),

@@ -12,7 +12,7 @@ from kms.check.finding import Finding, error, ok
 from kms.settings import Settings
 
 _ASK_SECONDS = 1.0
-_BUILD = re.compile(rb'^kms_build_info\{version="([^"]*)"\}', re.MULTILINE)
+_BUILD = re.compile(rb'^kms_build_info\{[^}]*version="([^"]*)"', re.MULTILINE)
 _OTHER = "Choose another PROMETHEUS_SCRAPING_ENDPOINT_PORT, or 0 for a free one."
 
 

@@ -302,11 +302,13 @@ class TestBrokers:
             "transaction.state.log.replication.factor": "3",
             "auto.create.topics.enable": "true",
         }
-        broker = LocalKafka(tmp_path / "kafka", properties)
+        gone = f"127.0.0.1:{free_ports(1)[0]}"
+        broker = LocalKafka(
+            tmp_path / "kafka", properties, {"ASTRAY": "PLAINTEXT"}, {"ASTRAY": gone}
+        )
         broker.start()
         try:
             cluster = Cluster(broker.bootstrap)
-            gone = f"127.0.0.1:{free_ports(1)[0]}"
             configured(kms, ["made-by-nobody"], KAFKA_BROKERS=f"{broker.bootstrap},{gone}")
             done = check(kms)
             assert done.errors() == {
@@ -318,6 +320,12 @@ class TestBrokers:
             assert "auto.create.topics.enable is true" in str(done.of("broker-config"))
             assert done.one("broker", gone)[0] == "warning"
             assert "made-by-nobody" not in cluster.admin.list_topics(timeout=10).topics
+            kms.environment["KAFKA_BROKERS"] = broker.address("ASTRAY")
+            done = check(kms)
+            assert done.one("broker", broker.address("ASTRAY"))[0] == "ok"
+            level, text = done.one("broker", gone)
+            assert (level, "advertised.listeners" in text) == ("error", True)
+            kms.environment["KAFKA_BROKERS"] = f"{broker.bootstrap},{gone}"
         finally:
             broker.kill()
         began = time.monotonic()
