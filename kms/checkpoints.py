@@ -24,6 +24,33 @@ _CLOCK_SLACK_MS = 60_000  # clocks are corrected by a little all the time
 _log = logging.getLogger(__name__)
 
 
+def doubt_of(
+    known: Checkpoint, cluster_id: str, info: TopicInfo, low: int, high: int, retention_ms: int
+) -> str | None:
+    """Why a checkpoint does not hold, so that its partition is read from the beginning, or None.
+
+    ``low`` and ``high`` are the log's first offset and its end, ``retention_ms`` is the topic's
+    ``delete.retention.ms``.
+    """
+    age_ms = time.time_ns() // 1_000_000 - known.seen_ms
+    if known.cluster_id != cluster_id:
+        return f"it is of cluster {known.cluster_id}, this one is {cluster_id}"
+    if known.topic_id != info.id:
+        return "the topic was deleted and made again"
+    if known.next_offset < low:
+        return f"its offset {known.next_offset} is before the log's first, {low}"
+    if known.next_offset > high:
+        return f"its offset {known.next_offset} is past the log's end, {high}"
+    if age_ms < -_CLOCK_SLACK_MS:
+        return f"it was last known to be true {-age_ms // 1000} s from now: the clock was set back"
+    if age_ms >= retention_ms:
+        return (
+            f"it was last known to be true {age_ms // 1000} s ago, and tombstones may be gone "
+            f"after the topic's delete.retention.ms ({retention_ms})"
+        )
+    return None
+
+
 class Checkpoints:
     """Opens partitions at their checkpoint; for the consumer thread."""
 
@@ -81,7 +108,7 @@ class Checkpoints:
             low, high = lows[where], highs[where]
             known = None if rebuild else self._writer.checkpoint(*where)
             if known is not None:
-                doubt = _doubt(known, cluster_id, info, low, high, retentions[where.topic])
+                doubt = doubt_of(known, cluster_id, info, low, high, retentions[where.topic])
                 if doubt is not None:
                     _log.warning("%s: the cache is rebuilt from the topic: %s.", where, doubt)
                     known = None
@@ -106,25 +133,3 @@ class Checkpoints:
                 topic,
             )
             return 0
-
-
-def _doubt(
-    known: Checkpoint, cluster_id: str, info: TopicInfo, low: int, high: int, retention_ms: int
-) -> str | None:
-    age_ms = time.time_ns() // 1_000_000 - known.seen_ms
-    if known.cluster_id != cluster_id:
-        return f"it is of cluster {known.cluster_id}, this one is {cluster_id}"
-    if known.topic_id != info.id:
-        return "the topic was deleted and made again"
-    if known.next_offset < low:
-        return f"its offset {known.next_offset} is before the log's first, {low}"
-    if known.next_offset > high:
-        return f"its offset {known.next_offset} is past the log's end, {high}"
-    if age_ms < -_CLOCK_SLACK_MS:
-        return f"it was last known to be true {-age_ms // 1000} s from now: the clock was set back"
-    if age_ms >= retention_ms:
-        return (
-            f"it was last known to be true {age_ms // 1000} s ago, and tombstones may be gone "
-            f"after the topic's delete.retention.ms ({retention_ms})"
-        )
-    return None

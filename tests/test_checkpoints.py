@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from kms.checkpoints import _doubt
+from kms.checkpoints import doubt_of
 from kms.kafka import TopicInfo
 from kms.store import Checkpoint
 
@@ -29,7 +29,7 @@ def doubt(
     high: int = 100,
     retention_ms: int = RETENTION_MS,
 ) -> str | None:
-    return _doubt(known, cluster_id, info, low, high, retention_ms)
+    return doubt_of(known, cluster_id, info, low, high, retention_ms)
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 100), (50, 100), (0, 50), (50, 50)])

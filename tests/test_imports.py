@@ -29,7 +29,7 @@ KNOW_NOBODY = {
     "kms.heartbeat",
 }
 APART = {"kms.scheduler", "kms.consumer", "kms.producer"}
-TOP = {"kms.service", "kms.cli"}
+TOP = {"kms.service", "kms.check", "kms.cli"}
 
 
 def module_of(path: Path) -> str:
@@ -105,8 +105,12 @@ def reached_from(module: str) -> set[str]:
 
 @pytest.mark.parametrize("package", sorted(TOP))
 def test_nobody_below_knows_the_top(package: str) -> None:
-    allowed = {module for module in IMPORTS if is_part_of(module, "kms.cli")}
-    assert importers(package) <= allowed
+    above = ("kms.cli", package)
+    assert all(any(is_part_of(module, it) for it in above) for module in importers(package))
+
+
+def test_a_check_starts_no_thread_of_the_service() -> None:
+    assert not reached_from("kms.check") & {*APART, "kms.service"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=[module_of(path) for path in FILES])

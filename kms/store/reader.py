@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from kms.claims import Position
 from kms.due import Due, Tried
+from kms.schedule import Header
 from kms.store.bulk import unpack_headers
 from kms.store.file import FAILED, OVERTAKEN, PENDING, cache_errors, connect_for_reading
 from kms.store.writer import Checkpoint
@@ -50,6 +51,8 @@ class Pending(NamedTuple):
     id: bytes
     due_ms: int
     value: bytes
+    headers: tuple[Header, ...] = ()
+    written_ms: int = 0
     failed: Failed | None = None
 
 
@@ -195,15 +198,16 @@ class Reader:
         where, values = _where(wanted)
         with cache_errors(self._path):
             for row in self._connection.execute(
-                "SELECT s.offset, s.id, s.due_ms, s.value, f.attempts, f.since_ms, f.next_ms,"
-                " f.reason, f.text FROM schedules s LEFT JOIN failures f"
+                "SELECT s.offset, s.id, s.due_ms, s.value, s.headers, s.record_ms,"
+                " f.attempts, f.since_ms, f.next_ms, f.reason, f.text FROM schedules s LEFT JOIN failures f"
                 f" ON f.number = s.number AND f.id = s.id {where} AND state = ?"
                 " ORDER BY due_ms, s.offset",
                 (number, *values, state),
             ):
-                failed = None if row[4] is None else Failed(*row[4:])
-                offset, schedule_id, due_ms, value = row[:4]
-                yield Pending(*name, offset, schedule_id, due_ms, value, failed)
+                offset, schedule_id, due_ms, value, headers, record_ms, *attempts = row
+                failed = None if attempts[0] is None else Failed(*attempts)
+                kept = unpack_headers(headers)
+                yield Pending(*name, offset, schedule_id, due_ms, value, kept, record_ms, failed)
 
 
 def _due(row: tuple[Any, ...], tried: Tried | None = None) -> Due:
