@@ -199,7 +199,8 @@ class Reader:
         with cache_errors(self._path):
             for row in self._connection.execute(
                 "SELECT s.offset, s.id, s.due_ms, s.value, s.headers, s.record_ms,"
-                " f.attempts, f.since_ms, f.next_ms, f.reason, f.text FROM schedules s LEFT JOIN failures f"
+                " f.attempts, f.since_ms, f.next_ms, f.reason, f.text"
+                " FROM schedules s LEFT JOIN failures f"
                 f" ON f.number = s.number AND f.id = s.id {where} AND state = ?"
                 " ORDER BY due_ms, s.offset",
                 (number, *values, state),

@@ -176,17 +176,21 @@ class TestTopics:
         good, plain = recommended(cluster), cluster.topic()
         missing, dead = f"none-{plain}", f"dead-{plain}"
         configured(kms, [good, plain, missing], KMS_DEAD_LETTER_TOPIC=dead)
+        past = kms.environment["HISTORY_TOPIC"] = f"past-{plain}"
         done = check(kms)
         assert done.code == 1
-        assert done.errors() == {"topic", "topic-config", "dead-letters"}
+        assert done.errors() == {"topic", "topic-config", "dead-letters", "history"}
+        assert "it does not exist" in done.one("history", past)[1]
         assert "it does not exist" in done.one("topic", missing)[1]
         (level, text), *_ = done.of("topic-config", plain)
         assert (level, text.startswith("cleanup.policy is delete")) == ("error", True)
         assert done.one("topic-config", good) == ("ok", "configured as recommended. ")
         assert "it does not exist" in done.one("dead-letters", dead)[1]
         # To look makes no topic.
-        assert not {missing, dead} & set(cluster.admin.list_topics(timeout=10).topics)
+        assert not {missing, dead, past} & set(cluster.admin.list_topics(timeout=10).topics)
         cluster.topic(name=dead, cleanup_policy="compact")
+        cluster.topic(name=past)
+        assert check(kms).one("history", past) == ("ok", "there. ")
         text = " ".join(text for _, text in check(kms).of("dead-letters"))
         assert "cleanup.policy is compact" in text
         assert "whole schedule of up to 1048588 bytes" in text
