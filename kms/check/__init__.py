@@ -43,8 +43,8 @@ def check(settings: Settings, probe_topic: str | None = None) -> Iterator[Findin
     yield check_kept()
     brokers = check_brokers(settings)
     yield from brokers.findings
-    if not brokers.advertised:
-        return
+    if not brokers.alive:
+        return  # the brokers' own lines say why, and that the rest could not be looked at
     try:
         yield from _check_kafka(settings, brokers, cache, probe_topic)
     except KafkaError as problem:
