@@ -135,7 +135,7 @@ def _of_cluster(
     if not alive:
         yield skipped(
             *("kafka", "topics, ACLs, group, clock"),
-            "no broker answered where clients are sent, so nothing of the cluster could be looked at",
+            "no broker answered where clients are sent, so nothing of it could be looked at",
         )
         return
     named = [f"{address} ({number})" for number, address in sorted(advertised.items())]
