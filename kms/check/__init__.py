@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -16,13 +17,14 @@ from kms.check.machine import check_files
 from kms.check.port import check_port
 from kms.check.settings import check_settings
 from kms.check.topics import check_targets, check_topics, configuration, missing
-from kms.errors import KafkaError
-from kms.kafka import Examiner, Offsets, TopicPartition, checked_properties
+from kms.errors import KafkaError, RetriableKafkaError
+from kms.kafka import Examiner, GroupView, Offsets, TopicPartition, checked_properties
 from kms.settings import Settings
 
 __all__ = ["Finding", "Level", "check", "configuration", "has_error", "missing"]
 
 _TIMEOUT_SECONDS = 2.0
+_PAUSE_SECONDS = 0.1
 
 
 def check(settings: Settings, probe_topic: str | None = None) -> Iterator[Finding]:
@@ -41,8 +43,8 @@ def check(settings: Settings, probe_topic: str | None = None) -> Iterator[Findin
     yield check_kept()
     brokers = check_brokers(settings)
     yield from brokers.findings
-    if not brokers.advertised:
-        return
+    if not brokers.alive:
+        return  # the brokers' own lines say why, and that the rest could not be looked at
     try:
         yield from _check_kafka(settings, brokers, cache, probe_topic)
     except KafkaError as problem:
@@ -55,7 +57,7 @@ def _check_kafka(
     examiner = Examiner(settings, _TIMEOUT_SECONDS)
     yield from check_limits(examiner, settings, brokers.alive, len(brokers.advertised))
     yield from check_topics(examiner, settings, len(brokers.advertised))
-    group = examiner.group(settings.consumer_group_id)
+    group = _group(examiner, settings.consumer_group_id)
     yield from check_access(examiner, settings, group, brokers.apis)
     yield from check_group(settings, group, cache.holder)
     partitions = [
@@ -72,3 +74,15 @@ def _check_kafka(
         yield check_newest(examiner, partitions)
     if probe_topic is not None:
         yield from check_probe(settings, probe_topic, _TIMEOUT_SECONDS)
+
+
+def _group(examiner: Examiner, name: str) -> GroupView:
+    """A broker that was just started still loads its groups: look again for a while."""
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
+    while True:
+        try:
+            return examiner.group(name)
+        except RetriableKafkaError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(_PAUSE_SECONDS)

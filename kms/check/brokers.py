@@ -49,9 +49,9 @@ def check_brokers(settings: Settings) -> Brokers:
     findings += [_of_advertised(name, found) for name, found in others.items()]
     answers = [each for each in looks.values() if each and not each.problem]
     apis = {name: min(each.apis.get(name, 0) for each in answers) for name in _names(answers)}
-    findings += _of_cluster(settings, advertised, answers, apis)
-    cluster_id = answers[0].cluster_id if answers else ""
+    cluster_id = next((each.cluster_id for each in answers if each.cluster_id), "")
     alive = sorted(each for each, where in advertised.items() if _answered(looks.get(where)))
+    findings += _of_cluster(settings, advertised, alive, apis)
     return Brokers(findings, cluster_id, advertised, alive, apis)
 
 
@@ -130,12 +130,12 @@ def _of_answer(subject: str, reached: Reached) -> Finding:
 
 
 def _of_cluster(
-    settings: Settings, advertised: dict[int, str], answers: list[Reached], apis: dict[str, int]
+    settings: Settings, advertised: dict[int, str], alive: list[int], apis: dict[str, int]
 ) -> Iterator[Finding]:
-    if not answers:
+    if not alive:
         yield skipped(
             *("kafka", "topics, ACLs, group, clock"),
-            "no broker answered, so nothing of the cluster could be looked at",
+            "no broker answered where clients are sent, so nothing of it could be looked at",
         )
         return
     named = [f"{address} ({number})" for number, address in sorted(advertised.items())]

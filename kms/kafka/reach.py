@@ -17,6 +17,7 @@ from kms.settings import Settings
 
 _SLICE_SECONDS = 0.5
 _REFUSED_SECONDS = 1.0  # librdkafka tries again, and could be let in
+_BROKER = re.compile(r"Broker #\d+/\d+: (\S+) NodeId (\d+)")
 _API = re.compile(r"ApiKey (\S+) \((\d+)\) Versions (\d+)\.\.(\d+)")
 
 # The highest version of Fetch that came with each release: protocol definitions of 2.3 to 3.8,
@@ -28,6 +29,7 @@ class Reached(NamedTuple):
     """What a broker answered: after how long, which brokers there are, and its APIs.
 
     ``apis`` has the highest version that it knows of each; ``problem`` is empty if it answered.
+    ``cluster_id`` is empty if none of the brokers that it named answers.
     """
 
     seconds: float
@@ -59,7 +61,7 @@ def reach(settings: Settings, address: str, seconds: float) -> Reached:
             "bootstrap.servers": address,
             "error_cb": refusals,
             "logger": log.logger,
-            "debug": "feature",
+            "debug": "feature,metadata",
             "log_level": 7,
             "reconnect.backoff.max.ms": 500,
         }
@@ -69,7 +71,10 @@ def reach(settings: Settings, address: str, seconds: float) -> Reached:
         try:
             found = client.list_topics(timeout=_SLICE_SECONDS)
         except ck.KafkaException as error:
-            client.poll(0)  # calls Refusals
+            client.poll(0)  # calls Refusals, and brings the log
+            if log.brokers:
+                # It did answer; but librdkafka has left it for those that it named.
+                return Reached(time.monotonic() - began, "", log.brokers, log.apis, "")
             is_over = time.monotonic() - began >= seconds - _SLICE_SECONDS
             if is_over or refusals.seconds >= _REFUSED_SECONDS or _is_pointless(error):
                 took = time.monotonic() - began
@@ -92,15 +97,19 @@ def _is_pointless(error: ck.KafkaException) -> bool:
 
 
 class _Lines(logging.Handler):
-    """Keeps what the debug log says of APIs, and nothing else."""
+    """Keeps what the debug log says of APIs and brokers, and nothing else."""
 
     def __init__(self) -> None:
         super().__init__()
         self.apis: dict[str, int] = {}
+        self.brokers: dict[int, str] = {}
         self.logger = logging.Logger("reach", logging.DEBUG)
         self.logger.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        if found := _API.search(record.getMessage()):
+        text = record.getMessage()
+        if found := _BROKER.search(text):
+            self.brokers[int(found[2])] = found[1]
+        elif found := _API.search(text):
             name, _, _, highest = found.groups()
             self.apis[name] = int(highest)
