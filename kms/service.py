@@ -19,6 +19,7 @@ from kms.due import DueQueue
 from kms.ending import Ending, Work
 from kms.errors import CacheDamagedError, ExitCode, KmsError
 from kms.failures import Failures
+from kms.figures import FILE_UNUSABLE
 from kms.formats import FORMATS
 from kms.kafka import Admin, Offsets, check_access, checked_properties
 from kms.metrics import MetricsPage
@@ -43,12 +44,13 @@ class Service:
         self._settings = settings
         with ExitStack() as exits:
             scheduler_reader = exits.enter_context(closing(Reader(file.path)))
-            metrics_reader = exits.enter_context(closing(Reader(file.path)))
+            metrics_reader = exits.enter_context(closing(PageReader(file.path)))
             page_reader = exits.enter_context(closing(PageReader(file.path)))
             self._wire(settings, file, scheduler_reader)
             self._ending_reader = exits.enter_context(closing(Reader(file.path)))
             self._workers: list[Worker] = [self.scheduler, self.producer, self.consumer]
             figures = self.consumer.figures, self.producer.figures
+            self.consumer.figures.add_rebuild(FILE_UNUSABLE, file.replaced)
             view = View(
                 settings,
                 page_reader,

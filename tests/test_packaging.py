@@ -18,7 +18,7 @@ from typer import main as typer_main
 
 import kms
 from kms.cli import app
-from kms.errors import ExitCode
+from kms.errors import REASONS, ExitCode
 from kms.settings import Settings, load_settings
 from kms.settings_table import Definition, definitions, settings_table
 from kms.topics import recommended_config
@@ -75,6 +75,10 @@ class TestReadme:
     def test_exit_codes_are_those_of_the_code(self) -> None:
         rows = re.findall(r"^\| (\d+) \| `(\w+)` \| .+ \|$", README, re.MULTILINE)
         assert rows == [(str(code.value), code.name) for code in ExitCode]
+
+    def test_reasons_are_those_of_the_code(self) -> None:
+        section = README.partition("\n## When a schedule can't be fired\n")[2].partition("\n## ")[0]
+        assert tuple(re.findall(r"^\| `([\w-]+)` \|", section, re.MULTILINE)) == REASONS
 
     def test_the_two_commands_are_at_its_top(self) -> None:
         block = code_blocks(README)[0]
