@@ -230,7 +230,7 @@ class TestCompose:
 
     def test_mounted_files_are_there(self) -> None:
         mounted = [volume for _, volume in volumes() if volume.startswith(".")]
-        assert mounted == ["./config/prometheus.yml"]
+        assert mounted == ["./config/prometheus.yml", "./config/prometheus-alerts.yml"]
         assert all((ROOT / name).is_file() for name in mounted)
 
     def test_prometheus_scrapes_the_service(self) -> None:
