@@ -58,9 +58,11 @@ def test_ready_once_caught_up_watched_while_it_turns_and_stopping(
         hung = time.monotonic()
         wait_for("it to be hungry", lambda: time.monotonic() - hung > 2 * WATCHDOG_SECONDS)
         assert "WATCHDOG=1" not in systemd.lines(hung)
+        assert kms.metrics()["kms_overdue_seconds"] > 7  # since 1970
         hold.unlink()
         wait_for("food again", lambda: "WATCHDOG=1" in systemd.lines(hung))
         cluster.arrived(target, 1)
+        wait_for("nothing overdue", lambda: kms.metrics()["kms_overdue_seconds"] == 0)
 
         assert kms.stop() == 0
     lines = systemd.lines()
