@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,6 +15,7 @@ import pytest
 from kms.figures import ConsumerFigures, ProducerFigures
 from kms.systemd import START_SECONDS, Systemd, status
 from kms.web.health import Health
+from tests.broker.cluster import wait_for
 from tests.notify_socket import NotifySocket
 
 GOOD, BAD = Health(True, "All is well."), Health(False, "The producer thread has not turned.")
@@ -135,3 +139,26 @@ def test_ready_is_said_again_where_the_queue_was_full(figures: Figures) -> None:
                 assert reader.recv(100) == b"full"
         systemd.turns(GOOD, GOOD, *figures)
         assert reader.recv(100) == b"READY=1"
+
+
+def test_a_service_that_waits_for_kafka_says_so_and_stops_when_asked(tmp_path: Path) -> None:
+    with NotifySocket() as listener:
+        environment = {
+            "KAFKA_BROKERS": "127.0.0.1:1",
+            "SCHEDULE_TOPICS": "schedules",
+            "KMS_CACHE": str(tmp_path / "cache.sqlite"),
+            "PROMETHEUS_SCRAPING_ENDPOINT_PORT": "0",
+            "NOTIFY_SOCKET": listener.name,
+            "WATCHDOG_USEC": "100000",
+        }
+        command = [sys.executable, str(Path(__file__).parents[1] / "kms.py"), "run"]
+        with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as kms:
+            try:
+                wait_for("its food", lambda: listener.lines().count("WATCHDOG=1") > 1)
+                kms.send_signal(signal.SIGTERM)
+                assert kms.wait(60) == 0
+            finally:
+                kms.kill()
+    assert listener.statuses()[0] == "Waiting for Kafka."
+    assert "READY=1" not in listener.lines()
+    assert listener.lines().count("STOPPING=1") == 1
