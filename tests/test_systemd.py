@@ -1,4 +1,4 @@
-"""What systemd is told, on a real socket; tests/broker/test_systemd.py has a whole service."""
+"""What systemd is told, on a real socket; tests/faults/test_systemd.py has a whole service."""
 
 from __future__ import annotations
 
