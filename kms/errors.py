@@ -83,10 +83,16 @@ class FencedError(KafkaError):
     exit_code = ExitCode.FENCED
 
 
+REASONS = (
+    *("undecodable", "null-id", "illegal-topic", "illegal-header", "too-large"),
+    *("topic-missing", "not-authorised", "no-leader", "unacknowledged", "refused"),
+)
+
+
 class UndeliverableError(KafkaError):
     """This one schedule can't be fired; the others of its batch are not to blame.
 
-    ``reason`` is one of a few words, for metrics and dead letters; ``permanent`` says that trying
+    ``reason`` is one of REASONS, for metrics and dead letters; ``permanent`` says that trying
     again heals nothing.
     """
 

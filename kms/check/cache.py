@@ -92,7 +92,7 @@ def check_age(
         info = TopicInfo(view.name, view.id, len(view.replicas))
         retention_ms = int((configs[known.topic] or {}).get("delete.retention.ms", 0))
         doubt = doubt_of(known, cluster_id, info, lows[where], highs[where], retention_ms)
-        yield _of_age(known, where, doubt, highs[where], retention_ms)
+        yield _of_age(known, where, doubt and doubt[1], highs[where], retention_ms)
 
 
 def _of_age(
@@ -179,7 +179,7 @@ def _content(settings: Settings, findings: list[Finding], held: int | None) -> C
         return Cache(findings, held, [], frozenset(), 0)
     with closing(Reader(path)) as reader, reader.snapshot():
         known = [checkpoint for checkpoint, _ in reader.checkpoints()]
-        pending, failed = reader.counts(), reader.failed_count()
+        pending, failed = reader.counts(), reader.count(Filter(failed=True))
         targets, looked_at = _targets(reader, formats_of(settings.formats))
     whole = "whole" if to_end else f"as far as {_LOOK_SECONDS} s of reading go, whole"
     partitions = [f"{topic}/{partition} {it}" for (topic, partition), it in pending.items()]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import confluent_kafka as ck
 from confluent_kafka.admin import AdminClient
@@ -26,19 +26,24 @@ _ADVICE = "docs/security.md has the commands that allow it"
 _log = logging.getLogger(__name__)
 
 
-def check_access(settings: Settings, stopping: threading.Event) -> None:
+def check_access(
+    settings: Settings, stopping: threading.Event, waits: Callable[[], None] = lambda: None
+) -> None:
     """Return once the cluster has answered and allows what is needed, or ``stopping`` is set.
 
-    Waits for as long as the cluster is out of reach. Raises KafkaError where it lets nobody in
+    Waits for as long as the cluster is out of reach, and calls ``waits`` now and then. Raises
+    KafkaError where it lets nobody in
     with these credentials, or where an ACL is missing, which it names.
     """
     door = _Door(settings)
     said = False
     while not door.opens():
+        waits()
         if stopping.wait(_PAUSE_SECONDS):
             return
     examiner = Examiner(settings, client=door.client)
     while not stopping.is_set():
+        waits()
         try:
             missing = [
                 *_missing_of_topics(examiner, settings),

@@ -83,12 +83,14 @@ class CacheFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.replaced = 0  # how many files were set aside
         self._lock = _lock(path)
         try:
             with cache_errors(path):
                 reason = unusable(path)
                 if reason is not None:
                     _set_aside(path, reason)
+                    self.replaced += 1
                 _create(path)
         except BaseException:
             self.close()
@@ -106,6 +108,7 @@ class CacheFile:
         """
         with cache_errors(self.path):
             _set_aside(self.path, reason)
+            self.replaced += 1
             _create(self.path)
 
     def close(self) -> None:

@@ -106,6 +106,18 @@ class PageReader:
         where = f"number = ? AND state = {PENDING} AND due_ms <= ?"
         return sum(self._count(where, number, now_ms) for number in numbers)
 
+    def next_due_ms(self, numbers: Collection[int]) -> int | None:
+        """When the first of those that have not been tried is due, or None."""
+        with cache_errors(self._path):
+            found = [
+                self._connection.execute(
+                    f"SELECT min(due_ms) FROM schedules WHERE number = ? AND state = {PENDING}",
+                    (number,),
+                ).fetchone()[0]
+                for number in numbers
+            ]
+        return min((due_ms for due_ms in found if due_ms is not None), default=None)
+
     def due_counts(self, numbers: Collection[int], bounds_ms: Sequence[int]) -> list[int]:
         """How many are due from each bound up to, not including, the next one."""
         where = f"number = ? AND state = {PENDING} AND due_ms >= ? AND due_ms < ?"

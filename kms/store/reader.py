@@ -129,12 +129,6 @@ class Reader:
             ).fetchall()
         return [(Checkpoint(*row[:-1]), row[-1]) for row in found]
 
-    def failed_count(self) -> int:
-        """How many schedules wait for another attempt."""
-        with cache_errors(self._path):
-            (count,) = self._connection.execute("SELECT count(*) FROM failures").fetchone()
-        return int(count)
-
     def counts(self) -> dict[tuple[str, int], int]:
         """How many schedules are pending, by topic and partition."""
         with cache_errors(self._path):
