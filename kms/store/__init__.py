@@ -5,12 +5,14 @@ process; it may be thrown away at any time, for the topic is the truth.
 """
 
 from kms.store.file import CacheFile
+from kms.store.filters import By, Filter
 from kms.store.pages import PageReader, Place, Waiting
-from kms.store.reader import Failed, Filter, Pending, Reader
+from kms.store.reader import Failed, Pending, Reader
 from kms.store.retries import retry_at_once
 from kms.store.writer import Checkpoint, Folded, PartitionRows, Writer
 
 __all__ = [
+    "By",
     "CacheFile",
     "Checkpoint",
     "Failed",
