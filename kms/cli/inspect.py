@@ -9,14 +9,15 @@ from typing import Annotated
 import typer
 
 from kms import times
-from kms.cli import values
-from kms.cli.listing import Found, Layout, write
+from kms.cli import inspect_counts, values
+from kms.cli.found import Found, read
+from kms.cli.listing import Layout, write
 from kms.cli.options import with_settings
-from kms.errors import FormatError, KmsError
-from kms.formats import FORMATS
-from kms.schedule import Schedule
+from kms.errors import KmsError
 from kms.settings import Settings
-from kms.store import Filter, Reader
+from kms.store import By, Filter, Reader
+
+_TIME = "ISO 8601, epoch milliseconds, or from now on 5m, 2h30m, 3d."
 
 _Id = Annotated[
     bytes | None,
@@ -31,13 +32,25 @@ _Topic = Annotated[
     str | None,
     typer.Option(parser=values.topic, metavar="TOPIC", help="Only those of this schedule topic."),
 ]
-_Before = Annotated[
+_Target = Annotated[
+    str | None,
+    typer.Option(metavar="TOPIC", help="Only those for this target topic."),
+]
+_Prefix = Annotated[
+    bytes | None,
+    typer.Option(
+        parser=values.schedule_id, metavar="TEXT", help="Only those whose id begins with it."
+    ),
+]
+_After = Annotated[
     int | None,
     typer.Option(
-        parser=values.before_ms,
-        metavar="TIME",
-        help="Only those due before: ISO 8601, epoch milliseconds, or from now on 5m, 2h30m, 3d.",
+        parser=values.before_ms, metavar="TIME", help=f"Only those due then or later: {_TIME}"
     ),
+]
+_Before = Annotated[
+    int | None,
+    typer.Option(parser=values.before_ms, metavar="TIME", help=f"Only those due before: {_TIME}"),
 ]
 _Limit = Annotated[int, typer.Option(min=0, help="How many to show, soonest first; 0 is all.")]
 _Layout = Annotated[
@@ -46,11 +59,19 @@ _Layout = Annotated[
         "--format", help="json has one object a line, and bytes that are no UTF-8 as hex."
     ),
 ]
+_Json = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
 _FailedOnly = Annotated[
     bool,
     typer.Option("--failed", help="Only those that could not be fired: why, and the next try."),
 ]
 _Count = Annotated[bool, typer.Option("--count", help="Print only how many there are.")]
+_By = Annotated[
+    By | None,
+    typer.Option(
+        "--by",
+        help="With --count: how many for each target topic, or due in each hour or day of UTC.",
+    ),
+]
 
 
 @with_settings(["kms_cache"])
@@ -58,42 +79,53 @@ def inspect(
     settings: Settings,
     schedule_id: _Id = None,
     topic: _Topic = None,
+    target: _Target = None,
+    prefix: _Prefix = None,
+    after: _After = None,
     before: _Before = None,
     limit: _Limit = 50,
     layout: _Layout = "table",
+    json: _Json = False,
     count: _Count = False,
+    by: _By = None,
     failed: _FailedOnly = False,
 ) -> None:
     """Show the pending schedules, soonest first, and up to where in Kafka that is true.
 
-    Reads the cache, not Kafka, and does not disturb the service that writes it.
+    Reads the cache, not Kafka, and does not disturb the service that writes it. To a pipe it
+    writes plain lines, whole.
 
-    Example: `python kms.py inspect --before 1h --format json`
+    Example: `python kms.py inspect --before 1h --target orders --json`
+
+    Example: `python kms.py inspect --count --by hour --after 2030-01-31T12:00:00Z`
+
+    Example: `python kms.py inspect 8f14e45f-ceea-467f-a8d5-e5e6a4f0b7c2`
     """
-    wanted = Filter(schedule_id, topic, before, failed)
+    if by is not None and not count:
+        raise typer.BadParameter("goes with --count.", param_hint="--by")
+    wanted = Filter(schedule_id, topic, before, failed, after, target, prefix)
+    layout = "json" if json else layout
     with closing(Reader(settings.kms_cache)) as reader, reader.snapshot():
-        number = reader.count(wanted)
         if count:
-            typer.echo(number)
-        elif number or schedule_id is None:
-            found = _found(reader, wanted, limit or None)
-            write(layout, found, whole=schedule_id is not None, failed=failed)
-        if not count:
-            _say_as_of(reader, wanted, min(number, limit or number), number, layout)
-            _say_failures(reader, wanted)
+            inspect_counts.write(layout, reader, wanted, by)
+        else:
+            _list(reader, wanted, limit, layout)
+        number = reader.count(wanted)
     if schedule_id is not None and not number:
         raise KmsError(f"{values.shown(schedule_id)} is not pending.")
 
 
+def _list(reader: Reader, wanted: Filter, limit: int, layout: Layout) -> None:
+    number = reader.count(wanted)
+    whole = wanted.id is not None
+    if number or not whole:
+        write(layout, _found(reader, wanted, limit or None), whole=whole, failed=wanted.failed)
+    _say_as_of(reader, wanted, min(number, limit or number), number, layout)
+    _say_failures(reader, wanted)
+
+
 def _found(reader: Reader, wanted: Filter, limit: int | None) -> Iterator[Found]:
-    return (Found(each, _read(each.value)) for each in reader.pending(wanted, limit))
-
-
-def _read(value: bytes) -> Schedule | None:
-    try:
-        return FORMATS["avro"].decode(value)
-    except FormatError:
-        return None  # it is on its way to the dead-letter topic, or waits for somebody to mend it
+    return map(read, reader.pending(wanted, limit))
 
 
 def _say_failures(reader: Reader, wanted: Filter) -> None:

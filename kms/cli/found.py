@@ -1,0 +1,38 @@
+"""What ``inspect`` shows: a pending schedule, read."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from kms.errors import FormatError
+from kms.formats import FORMATS
+from kms.schedule import Schedule
+from kms.store import Pending
+from kms.times import iso_time
+
+
+class Found(NamedTuple):
+    """A pending schedule: where its record lies, and what that says; None if it can't be read."""
+
+    pending: Pending
+    schedule: Schedule | None
+
+
+def read(pending: Pending) -> Found:
+    """What no format reads is on its way to the dead-letter topic, or waits to be mended."""
+    try:
+        return Found(pending, FORMATS["avro"].decode(pending.value))
+    except FormatError:
+        return Found(pending, None)
+
+
+def due_text(found: Found) -> str:
+    """When it is due; what no calendar has is shown as the number it is."""
+    if found.schedule is None:
+        return "no schedule"
+    return iso_time(found.pending.due_ms) or f"{found.pending.due_ms} ms"
+
+
+def next_try_text(next_ms: int) -> str:
+    """When the next attempt is."""
+    return "at once" if next_ms == 0 else iso_time(next_ms) or f"{next_ms} ms"

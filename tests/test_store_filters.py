@@ -1,0 +1,59 @@
+"""What SQLite cuts out of a value as its target topic is what the format reads there."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from kms.formats import FORMATS
+from kms.schedule import Schedule
+from kms.store import filters
+
+AVRO = FORMATS["avro"]
+TIMES = st.one_of(
+    st.integers(-(2**63), 2**63 - 1),
+    st.integers(0, 2**42),
+    st.sampled_from([2**34 - 1, 2**34, 2**41 - 1, 2**41]),
+)
+
+
+def cut_out(due_ms: int, value: bytes) -> bytes | None:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.create_function("target_of", 1, filters.target_of, deterministic=True)
+        connection.execute("CREATE TABLE schedules (due_ms INTEGER, value BLOB)")
+        connection.execute("INSERT INTO schedules VALUES (?, ?)", (due_ms, value))
+        found = connection.execute(f"SELECT {filters.group('topic')} FROM schedules s").fetchone()
+    topic: bytes | None = found[0]
+    return topic
+
+
+@given(TIMES, st.text(max_size=80), st.binary(max_size=9))
+@example(2**40, "", b"")
+@example(2**40, "t" * 63, b"")
+@example(2**40, "t" * 64, b"")
+@example(2**40, "ü" * 32, b"")
+@example(2**40, "\0a", b"")
+def test_of_a_schedule(due_ms: int, topic: str, key: bytes) -> None:
+    value = AVRO.encode(Schedule(due_ms, topic, key, None))
+    assert cut_out(due_ms, value) == topic.encode()
+
+
+@given(st.sampled_from([5, 6, 7]), st.text(max_size=20))
+def test_of_numbers_that_are_longer_than_they_need_be(size: int, topic: str) -> None:
+    """As no client writes them, but all read them."""
+    due_ms = 2**34 if size > 5 else 2**33
+    value = AVRO.encode(Schedule(due_ms, topic, b"", None))
+    time_bytes = 6 if size > 5 else 5
+    padded = value[: time_bytes - 1] + bytes([value[time_bytes - 1] | 0x80, 0x00])
+    value = padded + value[time_bytes:]
+    assert AVRO.decode(value) == Schedule(due_ms, topic, b"", None)
+    assert cut_out(due_ms, value) == topic.encode()
+
+
+@given(st.binary(max_size=40))
+def test_of_no_schedule(value: bytes) -> None:
+    if filters.target_of(value) is None:
+        assert cut_out(0, value) is None
