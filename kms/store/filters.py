@@ -26,6 +26,8 @@ _TARGET = (
     " ELSE target_of(s.value) END"
 )
 
+NO_SCHEDULE = "s.due_ms = 0 AND target_of(s.value) IS NULL"
+
 
 class Filter(NamedTuple):
     """Which pending schedules are meant; None means any. ``topic`` is the schedule topic.
@@ -94,14 +96,13 @@ def where(
 def group(by: By) -> str:
     """What to group by: a target topic, or where an hour or a day (UTC) begins, in epoch ms.
 
-    NULL for what is no schedule.
+    What is no schedule has no topic, NULL; of the times only ``NO_SCHEDULE`` tells it from others.
     """
     if by == "topic":
         return _TARGET
     size_ms = _HOUR_MS if by == "hour" else _DAY_MS
     # The remainder of a time before 1970 is negative.
-    start = f"s.due_ms - (s.due_ms % {size_ms} + {size_ms}) % {size_ms}"
-    return f"CASE WHEN s.due_ms = 0 AND target_of(s.value) IS NULL THEN NULL ELSE {start} END"
+    return f"s.due_ms - (s.due_ms % {size_ms} + {size_ms}) % {size_ms}"
 
 
 def _in(numbers: Sequence[int]) -> str:

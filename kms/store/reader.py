@@ -159,12 +159,21 @@ class Reader:
         scan = self._scan(wanted, by_value=by == "topic")
         where, values = self._where(wanted)
         order = "2 DESC, 1" if by == "topic" else "1"
+        found = f"count(*) FROM schedules s{scan} {where}"
         with cache_errors(self._path):
-            return self._connection.execute(
-                f"SELECT {filters.group(by)}, count(*) FROM schedules s{scan} {where}"
-                f" GROUP BY 1 ORDER BY {order}",
-                values,
+            counts = self._connection.execute(
+                f"SELECT {filters.group(by)}, {found} GROUP BY 1 ORDER BY {order}", values
             ).fetchall()
+            if by == "topic" or wanted.target is not None:
+                return counts
+            # Apart, so that for the others the due index has all there is to know.
+            (others,) = self._connection.execute(
+                f"SELECT {found} AND {filters.NO_SCHEDULE}", values
+            ).fetchone()
+        if not others:
+            return counts
+        left = [(start, count - (others if start == 0 else 0)) for start, count in counts]
+        return [(None, others), *(each for each in left if each[1])]
 
     def pending(self, wanted: Filter, limit: int | None = None) -> Iterator[Pending]:
         """The pending schedules that the filter lets through, soonest first."""
