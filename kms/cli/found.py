@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from kms.errors import FormatError
 from kms.formats import FORMATS
+from kms.refold import Told
 from kms.schedule import Schedule
 from kms.store import Pending
 from kms.times import iso_time
 
 
 class Found(NamedTuple):
-    """A pending schedule: where its record lies, and what that says; None if it can't be read."""
+    """A pending schedule: where its record lies, and what that says; None if it can't be read.
+
+    ``history`` is what is known of its id, where somebody asked for that.
+    """
 
     pending: Pending
     schedule: Schedule | None
+    history: Sequence[Told] | None = None
 
 
 def read(pending: Pending) -> Found:

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from kms import times
 from kms.cli.found import Found, due_text, next_try_text
 from kms.cli.values import shown
+from kms.refold import Told
+from kms.schedule import Change
 
 _HEX_BYTES = 16  # a line
 _TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s"]+')
+_DID = {
+    Change.SCHEDULED: "scheduled",
+    Change.UNREADABLE: "written, but it is no schedule",
+    Change.CANCELLED: "cancelled",
+    Change.FIRED: "fired",
+    Change.OVERTAKEN: "fired in an older version; the newer one is to be written again",
+    Change.NOTHING: "a null value, though nothing was pending",
+}
 _LARGEST_JSON = 1_000_000  # characters
 
 
 def details(found: Found) -> Iterator[str]:
     """The lines, with their ends."""
-    pending, schedule = found
+    pending, schedule, history = found
     value = pending.value if schedule is None else schedule.value
     lines = [
         ("id", shown(pending.id)),
@@ -42,14 +53,37 @@ def details(found: Found) -> Iterator[str]:
                 for name, value in schedule.headers
             ),
         ]
-    for name, text in lines:
-        yield f"{name + ':':<14}{text}\n"
+    yield from (f"{name + ':':<14}{text}\n" for name, text in lines)
     if value is None:
         yield "value:        null\n"
     else:
         kind, text = readable(value)
         yield f"value:        {len(value)} bytes{kind}\n"
         yield f"{text}\n"
+    yield from history_lines(history or ())
+
+
+def history_lines(history: Sequence[Told]) -> Iterator[str]:
+    """What the records did that are still on the topic, one a line."""
+    if history:
+        yield "history, as far as compaction left it:\n"
+    for told in history:
+        when = times.iso_time(told.timestamp_ms) or f"{told.timestamp_ms} ms"
+        due = "" if told.due_ms is None else f" for {times.iso_time(told.due_ms) or told.due_ms}"
+        yield f"  {when}  {told.where} offset {told.offset}: {_DID[told.change]}{due}\n"
+
+
+def history_fields(history: Sequence[Told]) -> list[dict[str, Any]]:
+    """The same for JSON."""
+    return [
+        {
+            "offset": told.offset,
+            "written": times.iso_time(told.timestamp_ms),
+            "change": told.change.value,
+            "due_ms": told.due_ms,
+        }
+        for told in history
+    ]
 
 
 def readable(value: bytes) -> tuple[str, str]:

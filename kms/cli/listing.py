@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 from kms.cli import tables
 from kms.cli.found import Found, due_text, next_try_text
-from kms.cli.inspect_one import details
+from kms.cli.inspect_one import details, history_fields, history_lines
 from kms.cli.values import shown
+from kms.refold import Told
 from kms.store import Pending
 from kms.times import iso_time
 
@@ -45,7 +46,10 @@ def write(layout: Layout, found: Iterable[Found], *, whole: bool, failed: bool =
     """
     if layout == "json":
         for each in found:
-            sys.stdout.write(json.dumps(_fields(each, exact), separators=(",", ":")) + "\n")
+            fields = _fields(each, exact)
+            if each.history is not None:
+                fields["history"] = history_fields(each.history)
+            sys.stdout.write(_json(fields))
     elif layout == "csv":
         writer = csv.DictWriter(sys.stdout, _COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -62,6 +66,17 @@ def write(layout: Layout, found: Iterable[Found], *, whole: bool, failed: bool =
         _write_table(found)
 
 
+def write_ended(layout: Layout, schedule_id: bytes, history: Sequence[Told]) -> None:
+    """Write what is known of an id that is not pending in the partition of this history."""
+    if layout == "json":
+        where = history[0].where
+        names = {"schedule_topic": where.topic, "partition": where.partition}
+        fields = {"id": exact(schedule_id), **names, "history": history_fields(history)}
+        sys.stdout.write(_json(fields))
+    elif layout == "table":
+        sys.stdout.writelines(history_lines(history))
+
+
 def exact(data: bytes | None) -> str | dict[str, str] | None:
     """Bytes for JSON: a text where they are UTF-8, else an object with them as hex."""
     if data is None:
@@ -72,8 +87,12 @@ def exact(data: bytes | None) -> str | dict[str, str] | None:
         return {"hex": data.hex()}
 
 
+def _json(fields: dict[str, Any]) -> str:
+    return json.dumps(fields, separators=(",", ":")) + "\n"
+
+
 def _fields(found: Found, of_bytes: Any) -> dict[str, Any]:
-    pending, schedule = found
+    pending, schedule, _ = found
     read: tuple[Any, ...] = (None, None, of_bytes(pending.value), [])
     if schedule is not None:
         headers = [[name, of_bytes(value)] for name, value in schedule.headers]
@@ -111,7 +130,7 @@ def _write_failures(found: Iterable[Found]) -> None:
             shown(pending.failed.text.encode()),
             _record(pending),
         )
-        for pending, schedule in found
+        for pending, schedule, _ in found
         if pending.failed is not None
     )
     tables.write(columns, rows, one_line=("Reason", "Next"), wide=("Id",), right=("Tries",))
