@@ -130,18 +130,35 @@ def inspect(
     layout = "json" if json else layout
     _check(wanted, by, count=count, from_kafka=from_kafka, watch=watch)
     if watch:
-        from kms.cli import inspect_watch  # with the metrics' library, which the others need not
+        _watch(settings, wanted, limit or _WATCHED, layout)
+    else:
+        _show(settings, wanted, limit, layout, by, count=count, from_kafka=from_kafka)
 
-        inspect_watch.watch(settings, wanted, limit or _WATCHED, layout)
-        return
+
+def _watch(settings: Settings, wanted: Filter, limit: int, layout: Layout) -> None:
+    from kms.cli import inspect_watch  # with the metrics' library, which the others need not
+
+    inspect_watch.watch(settings, wanted, limit, layout)
+
+
+def _show(
+    settings: Settings,
+    wanted: Filter,
+    limit: int,
+    layout: Layout,
+    by: By | None,
+    *,
+    count: bool,
+    from_kafka: bool,
+) -> None:
     with _source(settings, wanted, from_kafka=from_kafka) as (reader, history):
         if count:
             inspect_counts.write(layout, reader, wanted, by)
         else:
             _list(reader, wanted, limit, layout, history)
         number = reader.count(wanted)
-    if schedule_id is not None and not number:
-        raise KmsError(f"{values.shown(schedule_id)} is not pending.")
+    if wanted.id is not None and not number:
+        raise KmsError(f"{values.shown(wanted.id)} is not pending.")
 
 
 def _check(wanted: Filter, by: By | None, *, count: bool, from_kafka: bool, watch: bool) -> None:

@@ -27,6 +27,7 @@ from kms.watched import Sight, Watcher
 
 _PAUSE_SECONDS = 1.0
 _HEAD_LINES = 20  # to a pipe, between two lines that name the columns
+_SLOW = 10  # a second: has a decimal
 _COLUMNS = "time", "pending", "failed", "received/s", "fired/s", "late", "next due"
 _WIDTHS = 24, 10, 8, 11, 9, 18, 24
 
@@ -156,8 +157,18 @@ def _late(sight: Sight) -> str:
     if sight.late_seconds is None:
         return "-"
     mean, most = sight.late_seconds
-    return f"{1000 * mean:.0f} ms, 99% {1000 * most:g} ms"
+    if not math.isfinite(most):  # beyond the last bucket
+        return f"{_seconds(mean)}, some by far"
+    return f"{_seconds(mean)}, 99% {_seconds(most)}"
+
+
+def _seconds(seconds: float) -> str:
+    if seconds < 1:
+        return f"{1000 * seconds:.4g} ms"
+    return times.duration_text(round(seconds) * 1000)
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.0f}"
+    if value is None:
+        return "-"
+    return f"{value:.1f}" if isinstance(value, float) and 0 < value < _SLOW else f"{value:,.0f}"
