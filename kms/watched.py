@@ -82,11 +82,11 @@ class Watcher:
         if found is None:
             self._scrapes.clear()
             return cached
+        before = self._scrapes[-1][1] if self._scrapes else found
+        if found.fired < before.fired or found.received < before.received:
+            self._scrapes.clear()  # it was started anew
         _remember(self._scrapes, found)
         (first_at, first), (last_at, last) = self._scrapes[0], self._scrapes[-1]
-        if last.fired < first.fired or last.received < first.received:  # it was started anew
-            self._scrapes = deque([(last_at, last)])
-            first_at, first = last_at, last
         seconds = last_at - first_at
         return cached._replace(
             metrics_url=self._url,
