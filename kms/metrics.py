@@ -7,7 +7,7 @@ import itertools
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
@@ -17,6 +17,7 @@ from prometheus_client.core import (
     Metric,
 )
 from prometheus_client.exposition import choose_encoder, gzip_accepted
+from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from kms import __version__, times
@@ -47,6 +48,53 @@ class MetricsPage:
         if gzip_accepted(request.headers.get("Accept-Encoding", "")):
             return Page(gzip.compress(body), headers | {"Content-Encoding": "gzip"})
         return Page(body, headers)
+
+
+class Scraped(NamedTuple):
+    """What a service's metrics said: of counters what they came to since its start.
+
+    ``lateness`` has for each upper bound, in seconds, how many were no later.
+    """
+
+    received: float
+    fired: float
+    failed: float
+    lateness: Mapping[float, float]
+    lateness_sum_seconds: float
+    pending: Mapping[tuple[str, int], int]  # by schedule topic and partition
+    assigned: int
+    firing: int
+    to_load: int
+
+
+def scraped(text: str) -> Scraped | None:
+    """Read what ``MetricsPage`` wrote; None if it is not of kms."""
+    values: dict[str, float] = {}
+    lateness: dict[float, float] = {}
+    pending: dict[tuple[str, int], int] = {}
+    try:
+        for family in text_string_to_metric_families(text):
+            for name, labels, value, *_ in family.samples:
+                values[name] = values.get(name, 0.0) + value
+                if name == "kms_lateness_seconds_bucket":
+                    lateness[float(labels["le"])] = value
+                elif name == "kms_schedules_pending":
+                    pending[labels["schedule_topic"], int(labels["partition"])] = int(value)
+    except (ValueError, KeyError, IndexError):
+        return None  # what another program answers may be anything
+    if "kms_build_info" not in values:
+        return None
+    return Scraped(
+        received=values.get("kms_records_received_total", 0.0),
+        fired=values.get("kms_schedules_fired_total", 0.0),
+        failed=values.get("kms_schedules_failed", 0.0),
+        lateness=lateness,
+        lateness_sum_seconds=values.get("kms_lateness_seconds_sum", 0.0),
+        pending=pending,
+        assigned=int(values.get("kms_assigned_partitions", 0.0)),
+        firing=int(values.get("kms_firing_partitions", 0.0)),
+        to_load=int(values.get("kms_records_to_load", 0.0)),
+    )
 
 
 class FiguresCollector(Collector):

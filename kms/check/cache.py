@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -14,7 +14,7 @@ from kms.check.finding import Finding, counted, error, listed, ok, skipped, warn
 from kms.check.mounts import mount_of
 from kms.checkpoints import doubt_of
 from kms.errors import CacheError, FormatError, KafkaError
-from kms.formats import AVRO, Format, formats_of
+from kms.formats import formats_of
 from kms.kafka import Examiner, Offsets, TopicInfo, TopicPartition
 from kms.settings import Settings
 from kms.store import Checkpoint, Filter, Reader, damage, holder, problem_of
@@ -177,10 +177,10 @@ def _content(settings: Settings, findings: list[Finding], held: int | None) -> C
     if broken is not None:
         findings.append(_set_aside(path, f"it is damaged: {broken}"))
         return Cache(findings, held, [], frozenset(), 0)
-    with closing(Reader(path)) as reader, reader.snapshot():
+    with closing(Reader(path, formats_of(settings.formats))) as reader, reader.snapshot():
         known = [checkpoint for checkpoint, _ in reader.checkpoints()]
         pending, failed = reader.counts(), reader.count(Filter(failed=True))
-        targets, looked_at = _targets(reader, formats_of(settings.formats))
+        targets, looked_at = _targets(reader)
     whole = "whole" if to_end else f"as far as {_LOOK_SECONDS} s of reading go, whole"
     partitions = [f"{topic}/{partition} {it}" for (topic, partition), it in pending.items()]
     found = f"{size}, {whole}; {sum(pending.values())} pending, by partition: {listed(partitions)}"
@@ -199,12 +199,12 @@ def _content(settings: Settings, findings: list[Finding], held: int | None) -> C
     return Cache(findings, held, known, targets, looked_at)
 
 
-def _targets(reader: Reader, forms: Mapping[str, Format]) -> tuple[frozenset[str], int]:
+def _targets(reader: Reader) -> tuple[frozenset[str], int]:
     found, count = set(), 0
     for pending in islice(reader.pending(Filter()), _TARGETS_OF):
         count += 1
         try:
-            found.add(forms.get(pending.topic, AVRO).decode(pending).topic)
+            found.add(pending.form.decode(pending).topic)
         except FormatError:
             continue  # inspect --failed has it
     return frozenset(found), count
