@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,6 +70,7 @@ class Reader:
         self._connection = connect_for_reading(path)
         self._connection.create_function("target_of", 1, filters.target_of, deterministic=True)
         self._counted: dict[Filter, int] | None = None  # inside of a snapshot
+        self._scanned: dict[Filter, list[int]] = {}
 
     def due(self, number: int, after: Position, until_ms: int, limit: int) -> list[Due]:
         """At most ``limit`` rows of a partition due at ``until_ms``, in order, past ``after``."""
@@ -142,13 +144,18 @@ class Reader:
             return self._counted[wanted]
         scan = self._scan(wanted)
         where, values = self._where(wanted)
+        # Of a scan the rows are kept, if few: one through all values is enough.
+        what = "s.rowid" if scan else "count(*)"
         with cache_errors(self._path):
-            (count,) = self._connection.execute(
-                f"SELECT count(*) FROM schedules s{scan} {where}", values
-            ).fetchone()
+            found = self._connection.execute(
+                f"SELECT {what} FROM schedules s{scan} {where}", values
+            ).fetchall()
+        count = len(found) if scan else int(found[0][0])
         if self._counted is not None:
             self._counted[wanted] = count
-        return int(count)
+            if scan and count <= _FEW:
+                self._scanned[wanted] = [row for (row,) in found]
+        return count
 
     def count_by(self, wanted: Filter, by: By) -> list[tuple[Any, int]]:
         """How many of them, by target topic (bytes) or by the hour or day they are due in.
@@ -187,7 +194,10 @@ class Reader:
                 for state in states
             ]
         else:
-            walks = [self._pending(names, self._where(wanted), self._scan(wanted))]
+            rows = self._scanned.get(wanted)
+            where = _these(rows) if rows is not None else self._where(wanted)
+            scan = "" if rows is not None else self._scan(wanted)
+            walks = [self._pending(names, where, scan)]
         merged = heapq.merge(*walks, key=lambda found: (found.due_ms, found.offset))
         return itertools.islice(merged, limit)
 
@@ -200,6 +210,7 @@ class Reader:
             yield
         finally:
             self._counted = None
+            self._scanned = {}
             self._connection.execute("COMMIT")
 
     def close(self) -> None:
@@ -252,6 +263,10 @@ class Reader:
                 failed = None if row[5] is None else Failed(*row[5:])
                 number, offset, schedule_id, due_ms, value = row[:5]
                 yield Pending(*names[number], offset, schedule_id, due_ms, value, failed)
+
+
+def _these(rows: Sequence[int]) -> tuple[str, list[object]]:
+    return "WHERE s.rowid IN (SELECT value FROM json_each(?))", [json.dumps(rows)]
 
 
 def _due(row: tuple[Any, ...], tried: Tried | None = None) -> Due:
