@@ -8,7 +8,8 @@ from kms.store.condition import damage, holder, problem_of
 from kms.store.file import SQLITE_VERSION, CacheFile
 from kms.store.filters import By, Filter
 from kms.store.pages import PageReader, Place, Waiting
-from kms.store.reader import Failed, Pending, Reader
+from kms.store.pending import Failed, Pending
+from kms.store.reader import Reader
 from kms.store.retries import retry_at_once
 from kms.store.writer import Checkpoint, Folded, PartitionRows, Writer
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from kms.schedule import Header
 from kms.store.bulk import unpack_headers
 from kms.store.file import FAILED, OVERTAKEN, PENDING, cache_errors, connect_for_reading
-from kms.store.reader import Failed
+from kms.store.pending import Failed
 
 _COLUMNS = "s.due_ms, s.offset, s.number, s.id, s.value, s.headers, s.record_ms"
 _ATTEMPTS = "f.attempts, f.since_ms, f.next_ms, f.reason, f.text"

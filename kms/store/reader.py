@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from kms.claims import Position
 from kms.due import Due, Tried
 from kms.errors import FormatError
 from kms.formats import AVRO, Format
-from kms.schedule import Header, Record
+from kms.schedule import Record
 from kms.store import filters
 from kms.store.bulk import unpack_headers
 from kms.store.file import FAILED, OVERTAKEN, PENDING, cache_errors, connect_for_reading
 from kms.store.filters import By, Filter
+from kms.store.pending import Failed, Pending
 from kms.store.writer import Checkpoint
 
 # So many are sorted at once; more are walked in the order of their index, which has the first
@@ -43,34 +45,6 @@ _AGAIN = (
 )
 
 
-class Failed(NamedTuple):
-    """The failed attempts to fire a schedule, and the last one's reason."""
-
-    attempts: int
-    since_ms: int
-    next_ms: int
-    reason: str
-    text: str
-
-
-class Pending(NamedTuple):
-    """A pending schedule and the record that made it, which its topic's ``form`` decodes.
-
-    ``failed`` if that was tried in vain.
-    """
-
-    topic: str
-    partition: int
-    offset: int
-    id: bytes
-    due_ms: int
-    value: bytes
-    headers: tuple[Header, ...] = ()
-    written_ms: int = 0
-    failed: Failed | None = None
-    form: Format = AVRO
-
-
 class Reader:
     """Reads the cache beside its writer, always as of one commit; for one thread at a time.
 
@@ -85,6 +59,7 @@ class Reader:
         self._connection = connect_for_reading(path)
         self._connection.create_function("target_of", 3, self._target_of, deterministic=True)
         self._counted: dict[Filter, int] | None = None  # inside of a snapshot
+        self._scanned: dict[Filter, list[int]] = {}
 
     def due(self, number: int, after: Position, until_ms: int, limit: int) -> list[Due]:
         """At most ``limit`` rows of a partition due at ``until_ms``, in order, past ``after``."""
@@ -152,13 +127,18 @@ class Reader:
             return self._counted[wanted]
         scan = self._scan(wanted)
         where, values = self._where(wanted)
+        # Of a scan the rows are kept, if few: one through all values is enough.
+        what = "s.rowid" if scan else "count(*)"
         with cache_errors(self._path):
-            (count,) = self._connection.execute(
-                f"SELECT count(*) FROM schedules s{scan} {where}", values
-            ).fetchone()
+            found = self._connection.execute(
+                f"SELECT {what} FROM schedules s{scan} {where}", values
+            ).fetchall()
+        count = len(found) if scan else int(found[0][0])
         if self._counted is not None:
             self._counted[wanted] = count
-        return int(count)
+            if scan and count <= _FEW:
+                self._scanned[wanted] = [row for (row,) in found]
+        return count
 
     def count_by(self, wanted: Filter, by: By) -> list[tuple[Any, int]]:
         """How many of them, by target topic (bytes) or by the hour or day they are due in.
@@ -199,7 +179,10 @@ class Reader:
                 for state in states
             ]
         else:
-            walks = [self._pending(names, self._where(wanted), self._scan(wanted))]
+            rows = self._scanned.get(wanted)
+            where = _these(rows) if rows is not None else self._where(wanted)
+            scan = "" if rows is not None else self._scan(wanted)
+            walks = [self._pending(names, where, scan)]
         merged = heapq.merge(*walks, key=lambda found: (found.due_ms, found.offset))
         return itertools.islice(merged, limit)
 
@@ -212,6 +195,7 @@ class Reader:
             yield
         finally:
             self._counted = None
+            self._scanned = {}
             self._connection.execute("COMMIT")
 
     def close(self) -> None:
@@ -283,6 +267,10 @@ class Reader:
                 topic, partition = names[number]
                 form = self._forms.get(topic, AVRO)
                 yield Pending(topic, partition, offset, *record, failed, form)
+
+
+def _these(rows: Sequence[int]) -> tuple[str, list[object]]:
+    return "WHERE s.rowid IN (SELECT value FROM json_each(?))", [json.dumps(rows)]
 
 
 def _due(row: tuple[Any, ...], tried: Tried | None = None) -> Due:

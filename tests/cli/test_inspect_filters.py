@@ -89,19 +89,21 @@ class TestFilters:
 class TestManyRows:
     """More than are sorted at once: other ways through the file, the same answers."""
 
+    @pytest.mark.parametrize("at_once", [0, 1, 4])
     def test_the_same_answers(
-        self, kms: Kms, various: Cache, monkeypatch: pytest.MonkeyPatch
+        self, kms: Kms, various: Cache, monkeypatch: pytest.MonkeyPatch, at_once: int
     ) -> None:
         assert various.path
         questions = [
             ["--prefix", "order-"],
             ["--target", "out"],
+            ["--target", "ou"],
             ["--target", "out", "--prefix", "order-", "--after", "0"],
             ["--prefix", "o", "--before", str(T0_MS + HOUR_MS), "--topic", "orders"],
         ]
         few = [kms("inspect", *question).out for question in questions]
         by = [kms("inspect", "--count", "--by", by).out for by in ("topic", "hour", "day")]
-        monkeypatch.setattr("kms.store.reader._FEW", 0)
+        monkeypatch.setattr("kms.store.reader._FEW", at_once)
         assert [kms("inspect", *question).out for question in questions] == few
         assert [kms("inspect", "--count", "--by", it).out for it in ("topic", "hour", "day")] == by
 
