@@ -7,7 +7,7 @@ and all it says depends on its arguments alone.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
@@ -31,19 +31,18 @@ def after_cron(cron: str, zone: ZoneInfo, moment_ms: int) -> int | None:
     """The first time after ``moment_ms`` that a cron expression means, in epoch ms; None if never.
 
     Five fields, or six with seconds in front. As cron has it: 0 and 7 are Sunday; where both day
-    fields are restricted, either will do. Where the clock goes forward, what falls into the gap
-    comes as much later; where it goes back, a fixed hour and minute comes once, the first time,
-    and what has a ``*`` in one of them goes on. Raises ValueError.
+    fields are restricted, either will do. On days when the clock is changed a fixed hour and
+    minute comes once: the first of two, and as much later as the clock went forward. What has a
+    ``*`` in one of them follows the clock on the wall. Raises ValueError.
     """
-    eithers, once = _parsed(cron, zone)
+    eithers, fixed = _parsed(cron)
     if not _FIRST_MS < moment_ms < _LAST_MS:
         return None
     moment = _moment(moment_ms)
-    trigger = OrTrigger([_one(each, zone, moment + _FARTHEST) for each in eithers])
-    # Asked after the clock went forward, APScheduler knows of no time in the gap any more.
-    found = _next(trigger, moment - _GAP if _went_forward(moment, zone) else moment, zone)
-    while found is not None and (found <= moment or (once and found.fold)):
-        found = _next(trigger, found, zone)
+    # APScheduler works on the clock on the wall only. Given a zone, it leaves out what comes after
+    # the clock went forward: in Berlin, asked on 15 March, the first of April at 00:00.
+    trigger = OrTrigger([_one(each, moment + _FARTHEST) for each in eithers])
+    found = (_fixed_after if fixed else _following_after)(trigger, zone, moment)
     return None if found is None else _epoch_ms(found)
 
 
@@ -59,45 +58,91 @@ def after_interval(every_ms: int, start_ms: int, moment_ms: int) -> int | None:
     seconds = every_ms / 1000
     trigger = IntervalTrigger(seconds=seconds, start_date=_moment(start_ms), timezone=UTC)
     try:
-        found = _next(trigger, _moment(moment_ms), UTC)
+        found = _next(trigger, _moment(moment_ms))
     except (OverflowError, ValueError):  # past what datetime can say
         return None
     return None if found is None else _epoch_ms(found)
 
 
-def _next(trigger: BaseTrigger, after: datetime, zone: ZoneInfo | timezone) -> datetime | None:
+def _next(trigger: BaseTrigger, after: datetime) -> datetime | None:
     # Half a millisecond later: all times are whole ones, and APScheduler counts in floats.
-    now = (after.astimezone(UTC) + 0.5 * _MILLISECOND).astimezone(zone)
-    found: datetime | None = trigger.get_next_fire_time(None, now)
+    found: datetime | None = trigger.get_next_fire_time(None, after + 0.5 * _MILLISECOND)
     return found
 
 
-def _went_forward(moment: datetime, zone: ZoneInfo) -> bool:
-    before, after = (
-        it.astimezone(zone).utcoffset() for it in (moment - _GAP, moment + timedelta(seconds=1))
-    )
-    return before is not None and after is not None and after > before
+def _fixed_after(trigger: BaseTrigger, zone: ZoneInfo, moment: datetime) -> datetime | None:
+    """Each time on the wall once; near a change their order is not that of real time."""
+    wall = moment + _offset(moment, zone)
+    if _changes(zone, moment - _GAP, moment + _GAP):
+        wall -= _GAP
+    best: datetime | None = None
+    while (found := _next(trigger, wall)) is not None:
+        wall, real = found, found.replace(tzinfo=zone).astimezone(UTC)
+        if real > moment:
+            best = real if best is None else min(best, real)
+        if best is not None and not (_changes(zone, real - _GAP, real) and real - best < _GAP):
+            break
+    return best
+
+
+def _following_after(trigger: BaseTrigger, zone: ZoneInfo, moment: datetime) -> datetime | None:
+    """What the clock shows, in each stretch between two changes of it."""
+    after = start = moment
+    while True:
+        offset = _offset(start, zone)
+        wall = _next(trigger, after + offset)
+        if wall is None:
+            return None
+        real = wall - offset
+        low = max(start, real - _GAP)
+        if _changes(zone, start, low):
+            after = start = low
+        elif _changes(zone, low, real):
+            start = _change(zone, low, real)
+            after = start - _MILLISECOND
+        else:
+            return real
+
+
+def _offset(moment: datetime, zone: ZoneInfo) -> timedelta:
+    return moment.astimezone(zone).utcoffset() or timedelta()
+
+
+def _changes(zone: ZoneInfo, start: datetime, end: datetime) -> bool:
+    return _offset(start, zone) != _offset(end, zone)
+
+
+def _change(zone: ZoneInfo, start: datetime, end: datetime) -> datetime:
+    """The first whole second in between that has the offset of the end."""
+    low, high = int(start.timestamp()), int(end.timestamp())
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _changes(zone, _moment(middle * 1000), end):
+            low = middle
+        else:
+            high = middle
+    return _moment(high * 1000)
 
 
 @lru_cache(maxsize=1_000)
-def _parsed(cron: str, zone: ZoneInfo) -> tuple[list[Fields], bool]:
-    """Of which fields either will do, and whether it comes once where the clock goes back."""
+def _parsed(cron: str) -> tuple[list[Fields], bool]:
+    """Of which fields either will do, and whether hour and minute are fixed."""
     fields = cron.split()
     if len(fields) not in (5, 6):
         raise ValueError(f"it has {len(fields)} fields; there are 5, or 6 with seconds in front")
     second, minute, hour, day, month, weekday = ["0", *fields][-6:]
-    once = not (minute.startswith("*") or hour.startswith("*"))
+    fixed = not (minute.startswith("*") or hour.startswith("*"))
     eithers = [(second, minute, hour, day, month, _weekdays(weekday))]
     if not (day.startswith("*") or weekday.startswith("*")):
         by_day, by_weekday = (day, month, "*"), ("*", month, _weekdays(weekday))
         eithers = [(second, minute, hour, *by_day), (second, minute, hour, *by_weekday)]
     for each in eithers:
-        _one(each, zone)
-    return eithers, once
+        _one(each)
+    return eithers, fixed
 
 
-def _one(fields: Fields, zone: ZoneInfo, end: datetime | None = None) -> BaseTrigger:
-    return CronTrigger(**dict(zip(_FIELDS, fields, strict=True)), timezone=zone, end_date=end)
+def _one(fields: Fields, end: datetime | None = None) -> BaseTrigger:
+    return CronTrigger(**dict(zip(_FIELDS, fields, strict=True)), timezone=UTC, end_date=end)
 
 
 def _weekdays(field: str) -> str:

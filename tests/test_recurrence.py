@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -109,6 +109,66 @@ def test_a_daily_one_comes_on_every_day_of_the_year_once(zone: str) -> None:
         moment_ms = found
         days.append(datetime.fromtimestamp(found / 1000, place).date())
     assert days == [days[0] + timedelta(number) for number in range(366)]
+
+
+def test_nothing_is_left_out_after_a_change_of_the_clock() -> None:
+    """APScheduler's own zones lose it: 1 April at midnight, asked on 15 March, was 1 May."""
+    assert times("0 0 1 * *", "Europe/Berlin", "2027-03-15T00:00Z", 2) == [
+        "Thu 04-01 00:00:00+0200",
+        "Sat 05-01 00:00:00+0200",
+    ]
+    assert times("0 * 1 * *", "Europe/Berlin", "2027-03-15T00:00Z", 1) == [
+        "Thu 04-01 00:00:00+0200"
+    ]
+    # Two that the gap brings together, or out of order.
+    assert times("0,30 2-3 * * *", "Europe/Berlin", "2027-03-27T12:00Z", 3) == [
+        "Sun 03-28 03:00:00+0200",
+        "Sun 03-28 03:30:00+0200",
+        "Mon 03-29 02:00:00+0200",
+    ]
+
+
+def by_the_minute(cron: str, zone: str, after: int) -> int:
+    """The slow and plain way, for whole minutes: ask each one whether the clock shows a match."""
+    place, once = ZoneInfo(zone), not any(each.startswith("*") for each in cron.split()[:2])
+    minute, hour = cron.split()[:2]
+    moment_ms = after // 60_000 * 60_000
+    while True:
+        moment_ms += 60_000
+        now = datetime.fromtimestamp(moment_ms / 1000, place)
+        shown = [now]
+        if once:
+            # Also what it would show, had it not gone forward; and each time once.
+            early = (datetime.fromtimestamp(moment_ms / 1000 - 3 * 3600, place)).utcoffset()
+            assert early is not None
+            unchanged = datetime.fromtimestamp(moment_ms / 1000, timezone(early))
+            real = unchanged.replace(tzinfo=place).timestamp() * 1000
+            shown = [it for it in (now, unchanged) if it is now or real == moment_ms]
+            shown = [it for it in shown if not it.fold]
+        if any(fits(minute, it.minute) and fits(hour, it.hour) for it in shown):
+            return moment_ms
+
+
+def fits(field: str, value: int) -> bool:
+    first, _, step = field.partition("/")
+    if first == "*":
+        return value % int(step or 1) == 0
+    low, _, high = first.partition("-")
+    return str(value) in first.split(",") or (bool(high) and int(low) <= value <= int(high))
+
+
+@given(
+    st.sampled_from(["*", "0", "30", "*/7", "10-50", "3,2", "*/15"]),
+    st.sampled_from(["*", "0", "1", "2", "3", "1-3", "*/2", "1,2"]),
+    st.sampled_from(ZONES),
+    st.sampled_from(["2027-03-28", "2027-10-31", "2027-03-14", "2027-11-07", "2027-04-03"]),
+    st.integers(0, 30 * 60),
+)
+def test_days_with_a_change_minute_by_minute(
+    minute: str, hour: str, zone: str, day: str, minutes: int
+) -> None:
+    after, cron = ms(f"{day}T00:00Z") + (minutes - 12 * 60) * 60_000, f"{minute} {hour} * * *"
+    assert after_cron(cron, ZoneInfo(zone), after) == by_the_minute(cron, zone, after)
 
 
 BAD = [
