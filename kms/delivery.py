@@ -12,11 +12,12 @@ from kms.errors import (
     AbortTransactionError,
     BrokenProducerError,
     KafkaError,
+    OvertakenError,
     RetriableKafkaError,
     UndeliverableError,
 )
 from kms.kafka import PlainWriter, StretchReader, TransactionalWriter, Writer
-from kms.messages import Job, owned, produce_again, produce_message, produce_tombstone
+from kms.messages import Job, owned, produce_again, produce_end, produce_message
 from kms.settings import Settings
 
 _FLUSH_SECONDS = 1.0
@@ -113,7 +114,9 @@ class ExactlyOnce:
             if before.group_metadata is None or len(offsets) < len(numbers):
                 # Without its offset nobody would check that a partition is still ours.
                 raise AbortTransactionError("a partition was given up meanwhile")
-            self._check_copies([job.due for job in jobs if job.due.republish], before)
+            unsent = {id(found.job) for found in refused}
+            copies = [job.due for job in jobs if id(job) not in unsent and job.is_written_again]
+            self._check_copies(copies, before)
             self._writer.commit(offsets, before.group_metadata)
         except (AbortTransactionError, UndeliverableError) as error:
             self._abort()
@@ -126,13 +129,13 @@ class ExactlyOnce:
     def _check_copies(self, copies: Sequence[Due], before: Snapshot) -> None:
         """Abort if anything was written under a copy's id since its claim was looked at.
 
-        The copy would lie behind that update or cancel and undo it. Raw reading finds it even in
-        a transaction that is still open.
+        The copy, or what recurs, would lie behind that update or cancel and undo it. Raw reading
+        finds it even in a transaction that is still open.
         """
         if not copies:
             return
         self._writer.flush()
-        ids = {(owned(self._assignment, due).where, due.id) for due in copies}
+        ids = {(owned(self._assignment, due).where, due.id): due for due in copies}
         try:
             starts = {where: before.next_offsets[where] for where, _ in ids}
             self._stretches = self._stretches or StretchReader(self._settings)
@@ -142,9 +145,11 @@ class ExactlyOnce:
             raise AbortTransactionError("a partition was taken over meanwhile") from None
         except RetriableKafkaError as error:
             raise AbortTransactionError(str(error)) from error
-        for where, schedule_id in ids:
-            if counts[where, schedule_id] != 1:  # the copy itself
-                raise AbortTransactionError(f"{schedule_id!r} at {where} was written meanwhile")
+        overtaken = [key for key in ids if counts[key] != 1]  # the copy itself
+        if overtaken:
+            where, schedule_id = overtaken[0]
+            text = f"{schedule_id!r} at {where} was written meanwhile"
+            raise OvertakenError(text, [ids[key] for key in overtaken])
 
     def _abort(self) -> None:
         try:
@@ -173,7 +178,7 @@ class ExactlyOnce:
             except UndeliverableError as error:
                 refused.append(Refused(job, error))
                 continue
-            produce_tombstone(self._writer, self._assignment, job)
+            produce_end(self._writer, self._assignment, job)
         return refused
 
 
@@ -223,7 +228,7 @@ class AtLeastOnce:
         unsent = {id(found.job) for found in refused}
         fired = [job for job in jobs if id(job) not in unsent and not job.due.republish]
         for job in fired:
-            produce_tombstone(self._writer, self._assignment, job)
+            produce_end(self._writer, self._assignment, job)
         return refused + self._acknowledged() if fired else refused
 
     def _acknowledged(self) -> list[Refused]:

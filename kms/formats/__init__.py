@@ -8,8 +8,20 @@ from kms.formats.avro import SCHEMA, Avro, schema_json
 from kms.formats.format import Body, Format
 from kms.formats.headers import Headers
 from kms.formats.json import Json
+from kms.formats.kinds import Kinds
 
-__all__ = ["AVRO", "FORMATS", "SCHEMA", "Avro", "Body", "Format", "Headers", "Json", "schema_json"]
+__all__ = [
+    "AVRO",
+    "FORMATS",
+    "SCHEMA",
+    "Avro",
+    "Body",
+    "Format",
+    "Headers",
+    "Json",
+    "Kinds",
+    "schema_json",
+]
 
 AVRO = Avro()
 
