@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
@@ -168,13 +169,8 @@ def _kind(asked: tuple[Header, ...]) -> Kind:
                 raise BadHeaderError(f"{name} needs {CRON} or {EVERY} beside it")
     zone = _parsed(found, TIMEZONE, _zone) or ZoneInfo("UTC")
     window_ms = _parsed(found, WINDOW, times.parse_duration) or 0
-    expires = found.get(EXPIRES, "")
-    expires_ms = expires_after_ms = None
-    if expires[:1] == "P" or (expires[-1:].isalpha() and not expires.endswith("Z")):
-        expires_after_ms = _parsed(found, EXPIRES, times.parse_duration)
-    else:
-        expires_ms = _parsed(found, EXPIRES, lambda text: times.parse_time(text, zone))
-    return Kind(window_ms, expires_ms, expires_after_ms, _recurrence(found, zone))
+    by_ms, after_ms = _parsed(found, EXPIRES, lambda text: _expires(text, zone)) or (None, None)
+    return Kind(window_ms, by_ms, after_ms, _recurrence(found, zone))
 
 
 def _recurrence(found: Mapping[str, str], zone: ZoneInfo) -> Recurrence | None:
@@ -218,6 +214,18 @@ def _zone(text: str) -> ZoneInfo:
         raise ValueError(
             f"{text[:60]!r} is no time zone: give an IANA name, like Europe/Berlin"
         ) from None
+
+
+def _expires(text: str, zone: ZoneInfo) -> tuple[int | None, int | None]:
+    """By when, or how long after it is due."""
+    with suppress(ValueError):
+        return None, times.parse_duration(text)
+    with suppress(ValueError):
+        return times.parse_time(text, zone), None
+    raise ValueError(
+        f"{text[:60]!r} is no time and no duration: give milliseconds since 1970, ISO 8601, or a "
+        "duration like 5m"
+    )
 
 
 def _every(text: str) -> int:

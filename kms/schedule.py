@@ -125,15 +125,16 @@ def fold(rows: Rows, record: Record, topic_id: str, due_of: Callable[[Record], i
     """
     if record.value is None:
         return _fold_tombstone(rows, record, topic_id)
+    change = Change.SCHEDULED
     followed = fired_of(record.headers) if record.headers else None
     if followed is not None and followed.topic_id == topic_id:
-        row = rows.get(record.id)
+        row, change = rows.get(record.id), Change.RECURRED
         # Both after the same version: somebody wrote the record once more, as it is.
         if row is not None and row.offset > followed.offset and fired_of(row.headers) != followed:
             rows[record.id] = row._replace(republish=True)
             return Change.OVERTAKEN
     try:
-        due_ms, change = due_of(record), Change.RECURRED if followed else Change.SCHEDULED
+        due_ms = due_of(record)
     except FormatError:
         due_ms, change = _AT_ONCE_MS, Change.UNREADABLE
     rows[record.id] = Row(

@@ -228,8 +228,8 @@ def first(time_ms: int, **asked: str) -> int:
 
 
 BAD: list[tuple[dict[str, str], str]] = [
-    ({"expires": "soon"}, "kms-expires can't be read: 'soon' is no"),
-    ({"expires": ""}, "kms-expires can't be read: '' is no time"),
+    ({"expires": "soon"}, "kms-expires can't be read: 'soon' is no time and no dur"),
+    ({"expires": ""}, "kms-expires can't be read: '' is no time and"),
     ({"window": "10"}, "kms-window can't be read: '10' is no duration"),
     ({"window": "-1m"}, "kms-window"),
     ({"cron": "* * * *"}, "kms-cron can't be read: it has 4 fields"),
