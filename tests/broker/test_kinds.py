@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Callable, Mapping
 
 import pytest
@@ -10,7 +12,7 @@ from kms.formats import FORMATS
 from kms.kinds import Kind, spot_ms
 from kms.schedule import Schedule, fired_of
 from tests.broker.cluster import Arrived, Cluster, now_ms, wait_for
-from tests.broker.instance import Instance
+from tests.broker.instance import ROOT, Instance
 
 MakeInstance = Callable[..., Instance]
 SETTINGS = {
@@ -154,6 +156,27 @@ def test_an_interval_with_a_count(cluster: Cluster, instance: MakeInstance, form
         assert message.timestamp_ms >= due_ms + number * SECOND
         assert not [name for name, _ in message.headers if name.startswith("kms-")]
         assert dict(message.headers)["own"] == b"1"
+    assert scene.kms.stop() == 0
+
+
+@pytest.mark.skipif(shutil.which("kcat") is None, reason="there is no kcat here")
+def test_the_readmes_line_of_kcat(cluster: Cluster, instance: MakeInstance) -> None:
+    scene = Scene(cluster, instance, "headers")
+    text = (ROOT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    (line,) = [it for it in text.splitlines() if "kcat -P" in it and "kms-every" in it]
+    for shown, own in (
+        ("localhost:9092", cluster.bootstrap),
+        ("-t scheduler ", f"-t {scene.topic} "),
+        ("target-topic=greetings", f"target-topic={scene.target}"),
+    ):
+        assert shown in line
+        line = line.replace(shown, own)
+    subprocess.run(["sh", "-c", line], check=True, timeout=60)
+    scene.kms.start()
+    (message,) = cluster.arrived(scene.target, 1)
+    assert message.value == b"hello"
+    said = dict(scene.records("greet-often")[-1].headers)
+    assert (said["kms-count"], said["kms-occurrence"]) == (b"3", b"1")
     assert scene.kms.stop() == 0
 
 

@@ -37,6 +37,7 @@ NOT_RUN = {
     r"^(sudo |systemctl |journalctl |systemd-analyze )": "changes the machine",
     r"^kafka-acls\.sh ": "tests/broker/test_acls.py sets these, and runs kms with them",
     r"^\w+=\S*$": "a setting and no command",
+    r"\| kcat ": "tests/broker/test_kinds.py does, where there is one",
     r"^keytool ": "needs Java's tools; tests/broker/test_security.py reads what it writes",
 }
 # Of what is run, this becomes that.

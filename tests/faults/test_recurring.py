@@ -50,8 +50,9 @@ def test_kills_and_rebalances_while_they_recur(cluster: Cluster, instance: MakeI
     assert second.stop() == 0
     arrived = cluster.read(target)
     assert Counter(it.value for it in arrived) == dict.fromkeys(IDS, TIMES)
+    records, topic_id = cluster.read(topic), cluster.topic_id(topic)
     for schedule_id in IDS:
-        _check(cluster.topic_id(topic), [it for it in cluster.read(topic) if it.key == schedule_id])
+        _check(topic_id, [it for it in records if it.key == schedule_id])
     starts = {schedule_id: start_ms + 10 * number for number, schedule_id in enumerate(IDS)}
     for schedule_id, due_ms in starts.items():
         seen = sorted(it.timestamp_ms for it in arrived if it.value == schedule_id)
