@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from kms.assignment import Assignment, Snapshot
@@ -17,7 +17,15 @@ from kms.errors import (
     UndeliverableError,
 )
 from kms.kafka import PlainWriter, StretchReader, TransactionalWriter, Writer
-from kms.messages import Job, owned, produce_again, produce_end, produce_message
+from kms.messages import (
+    Job,
+    check_headers,
+    owned,
+    produce_again,
+    produce_end,
+    produce_history,
+    produce_message,
+)
 from kms.settings import Settings
 
 _FLUSH_SECONDS = 1.0
@@ -68,6 +76,8 @@ class ExactlyOnce:
         self._writers = deque(TransactionalWriter(settings, purpose) for purpose in _TURNS)
         self._stretches: StretchReader | None = None  # rarely needed
         self._alone = False
+        self._history = settings.history_topic
+        self._blamed: list[Refused] = []  # for an abort, without Kafka's saying so
 
     def start(self, give_up: Callable[[], bool]) -> None:
         self._give_up = give_up
@@ -88,16 +98,18 @@ class ExactlyOnce:
 
     def refused(self) -> list[Refused]:
         # The others were undone with the transaction and are not to blame.
+        blamed, self._blamed = self._blamed, []
         found = _undelivered(self._writer)
         ours = {part.where.topic for part in list(self._assignment.partitions.values())}
         # What was not acknowledged in time is to blame only if the tombstones beside it were.
         outage = any(each.topic in ours for each in found)
-        return [
+        told = [
             Refused(job, error, self._alone)
             for job, error, _ in found
             if isinstance(error, UndeliverableError)
             and not (outage and error.reason == "unacknowledged")
         ]
+        return _each_once([*blamed, *told])
 
     def send(self, jobs: Sequence[Job], before: Snapshot) -> list[Refused]:
         """A partition that went away since ``before`` has moved the group on.
@@ -174,12 +186,26 @@ class ExactlyOnce:
                 if job.due.republish:
                     produce_again(self._writer, self._assignment, job)
                     continue
-                produce_message(self._writer, job)
+                check_headers(job)
+                self._produce_history(job)
             except UndeliverableError as error:
                 refused.append(Refused(job, error))
                 continue
+            try:
+                produce_message(self._writer, job)
+            except UndeliverableError as error:
+                refused.append(Refused(job, error))
+                if self._history is None or not job.is_sent:
+                    continue
+                # Its copy for the history is under way already, of what is not to be fired.
+                self._blamed = refused
+                raise AbortTransactionError(str(error)) from None
             produce_end(self._writer, self._assignment, job)
         return refused
+
+    def _produce_history(self, job: Job) -> None:
+        if self._history is not None and job.is_sent:
+            produce_history(self._writer, self._assignment, job, self._history)
 
 
 class AtLeastOnce:
@@ -194,6 +220,7 @@ class AtLeastOnce:
         self._writer = PlainWriter(settings)
         self._give_up: Callable[[], bool] = lambda: False
         self._alone = False
+        self._history = settings.history_topic
 
     def start(self, give_up: Callable[[], bool]) -> None:
         self._give_up = give_up
@@ -204,14 +231,14 @@ class AtLeastOnce:
 
     def refused(self) -> list[Refused]:
         # Whatever the reason, timed out included: what was not acknowledged was not fired.
-        return [
+        return _each_once(
             Refused(
                 job,
                 error if isinstance(error, UndeliverableError) else UndeliverableError(str(error)),
                 self._alone,
             )
             for job, error, _ in _undelivered(self._writer)
-        ]
+        )
 
     def send(self, jobs: Sequence[Job], before: Snapshot) -> list[Refused]:  # noqa: ARG002
         self._alone = len(jobs) == 1
@@ -221,6 +248,9 @@ class AtLeastOnce:
                 if job.due.republish:
                     produce_again(self._writer, self._assignment, job)
                 else:
+                    check_headers(job)
+                    if self._history is not None and job.is_sent:
+                        produce_history(self._writer, self._assignment, job, self._history)
                     produce_message(self._writer, job)
             except UndeliverableError as error:
                 refused.append(Refused(job, error))
@@ -242,6 +272,14 @@ class _Undelivered(NamedTuple):
     job: Job
     error: KafkaError
     topic: str
+
+
+def _each_once(refused: Iterable[Refused]) -> list[Refused]:
+    """One for each job: its message and the copy for the history may both have been refused."""
+    found: dict[int, Refused] = {}
+    for each in refused:
+        found.setdefault(id(each.job), each)
+    return list(found.values())
 
 
 def _undelivered(writer: Writer) -> list[_Undelivered]:

@@ -39,7 +39,9 @@ class Jobs:
                 jobs.append(self._job(due, schedule, now_ms) if due.headers else Job(due, schedule))
             except UndeliverableError as error:
                 refused.append(Refused(Job(due, _UNREAD), error))
-        problems = self._targets.problems({job.schedule.topic for job in jobs if job.is_sent})
+        problems = self._targets.problems_of_firing(
+            {job.schedule.topic for job in jobs if job.is_sent}
+        )
         fit = []
         for job in jobs:
             problem = problems.get(job.schedule.topic) if job.is_sent else None

@@ -8,6 +8,7 @@ from kms.assignment import Assignment, OwnedPartition
 from kms.due import Due
 from kms.errors import AbortTransactionError, UndeliverableError
 from kms.figures import LONGEST_ID, LONGEST_NAME, Fired
+from kms.formats.headers import EPOCH, KEY, TARGET_TOPIC, TIMESTAMP, TOPIC
 from kms.kafka import Writer
 from kms.kinds import EXPIRED, FIRED, Outcome
 from kms.schedule import (
@@ -72,6 +73,15 @@ def as_fired(job: Job, now_ms: int) -> Fired:
     return Fired(job.due.id[:LONGEST_ID], target, due_ms, now_ms - due_ms)
 
 
+def check_headers(job: Job) -> None:
+    """Before anything of it is produced; raises UndeliverableError."""
+    if job.letter is None and any("\0" in name for name, _ in job.schedule.headers):
+        # confluent_kafka would cut the name there, and it would not arrive byte for byte.
+        raise UndeliverableError(
+            "a header's name holds a NUL byte", "illegal-header", permanent=True
+        )
+
+
 def produce_message(writer: Writer, job: Job) -> None:
     """The message, or the letter in its stead; UndeliverableError if that is refused at once."""
     schedule, due = job.schedule, job.due
@@ -80,12 +90,25 @@ def produce_message(writer: Writer, job: Job) -> None:
         return writer.produce(job.letter.topic, key, due.value, job.letter.headers, tag=job)
     if not job.is_sent:
         return None
-    if schedule.headers and any("\0" in name for name, _ in schedule.headers):
-        # confluent_kafka would cut the name there, and it would not arrive byte for byte.
-        raise UndeliverableError(
-            "a header's name holds a NUL byte", "illegal-header", permanent=True
-        )
     return writer.produce(schedule.topic, schedule.key, schedule.value, schedule.headers, tag=job)
+
+
+def produce_history(writer: Writer, assignment: Assignment, job: Job, topic: str) -> None:
+    """A copy of the message, with headers that say which schedule it was, as etf1's has them.
+
+    Raises UndeliverableError if it is refused at once, AbortTransactionError as a tombstone does.
+    """
+    schedule, due = job.schedule, job.due
+    told: list[Header] = [
+        (EPOCH, b"%d" % (schedule.due_ms // 1000)),
+        (TARGET_TOPIC, schedule.topic.encode()),
+        (TIMESTAMP, b"%d" % (due.written_ms // 1000)),
+        (KEY, due.id),
+        (TOPIC, owned(assignment, due).where.topic.encode()),
+    ]
+    own = {name for name, _ in schedule.headers}
+    headers = [*schedule.headers, *(header for header in told if header[0] not in own)]
+    writer.produce(topic, schedule.key, schedule.value, headers, tag=job)
 
 
 def produce_end(writer: Writer, assignment: Assignment, job: Job) -> None:

@@ -65,7 +65,7 @@ class ScheduleProducer(Worker):
         self._failures = failures
         self._dead_letter_topic = settings.kms_dead_letter_topic
         self._patience = Patience(settings)
-        self._targets = Targets(delivery.exists, self.heartbeat.beat)
+        self._targets = Targets(delivery.exists, self.heartbeat.beat, settings.history_topic)
         self._jobs = Jobs(assignment, self._targets, buries=self._dead_letter_topic is not None)
         self._failure_log = FailureLog()
         self._aborts = 0

@@ -19,7 +19,7 @@ from kms.due import DueQueue
 from kms.ending import Ending, Work
 from kms.errors import CacheDamagedError, ExitCode, KmsError
 from kms.failures import Failures
-from kms.formats import FORMATS, Kinds
+from kms.formats import formats_of
 from kms.kafka import Admin, Offsets, check_access, checked_properties
 from kms.metrics import MetricsPage
 from kms.producer import ScheduleProducer
@@ -112,7 +112,7 @@ class Service:
         )
 
     def _wire(self, settings: Settings, file: CacheFile, reader: Reader) -> None:
-        forms = {topic: Kinds(FORMATS[name](topic)) for topic, name in settings.formats.items()}
+        forms = formats_of(settings.formats)
         queue = DueQueue()
         self._assignment = assignment = Assignment()
         self._claims = claims = Claims()

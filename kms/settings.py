@@ -7,12 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, InitSettingsSource, SettingsConfigDict
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from kms.errors import SettingsError
 from kms.kafka_properties import KafkaProperties
 from kms.settings_problems import missing, sentences
+from kms.settings_sourced import SourcedSettings
 from kms.settings_sources import (
     EnvironmentSource,
     FileSource,
@@ -45,20 +45,12 @@ from kms.settings_values import (
 from kms.times import Duration
 
 
-class Settings(BaseSettings):
+class Settings(SourcedSettings):
     """What an instance runs with; frozen.
 
     ``load_settings`` makes one from flags, environment and file. ``Settings(name=value)`` takes
     what it is given and the defaults, and looks at nothing else.
     """
-
-    model_config = SettingsConfigDict(
-        frozen=True,
-        case_sensitive=True,
-        hide_input_in_errors=True,
-        str_strip_whitespace=True,
-        validate_default=False,
-    )
 
     kafka_brokers: Brokers = Field(
         default="localhost:9092", description="The Kafka brokers to start from."
@@ -146,6 +138,11 @@ class Settings(BaseSettings):
         description="Where schedules go that can't be fired: at once if nothing can heal them, "
         "else after KMS_RETRY_FOR. Without it they stay pending.",
     )
+    history_topic: TopicName = Field(
+        default=None,
+        description="Where a copy of each fired message goes, in the same transaction, with "
+        "headers that say which schedule it was.",
+    )
     kms_retry_for: DurationMs = Field(
         default=Duration.of("1d"),
         description="How long a schedule that its target topic refuses is tried again before it "
@@ -170,30 +167,16 @@ class Settings(BaseSettings):
         "Secrets are no flags, which others could read; NAME_FILE reads one from a file.",
     )
 
-    # Where each value came from, by setting, and by kafka.NAME for each of Kafka's properties.
-    _origins: Mapping[str, str] = PrivateAttr(default_factory=dict)
-    _ignored_variables: tuple[str, ...] = PrivateAttr(default=())
-
     def __init__(self, sources: Sequence[Source] = (), **values: Any) -> None:
-        own = InitSettingsSource(type(self), values)
-        super().__init__(_build_sources=((own, *sources), {}))
-        self._origins = {name: origin for name, (_, origin) in given(sources).items()}
-        self._ignored_variables = tuple(
-            variable for source in sources for variable in source.ignored
-        )
+        super().__init__(sources, values)
 
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_truth_value(cls, value: object) -> object:
-        if isinstance(value, bool):  # TOML's true would pass for the number 1
-            raise ValueError(f"is {str(value).lower()}")
-        return value
-
-    @field_validator("kms_dead_letter_topic")
+    @field_validator("kms_dead_letter_topic", "history_topic")
     @classmethod
     def _no_circle(cls, value: str | None, info: ValidationInfo) -> str | None:
         if any(value in info.data.get(name, ()) for name in FORMAT_OF):
-            raise ValueError("it is one of the schedule topics, and dead letters would go round")
+            raise ValueError(
+                "it is one of the schedule topics, and what is sent there would go round"
+            )
         return value
 
     @field_validator("json_schedule_topics", "header_schedule_topics")
@@ -225,18 +208,6 @@ class Settings(BaseSettings):
         For example "the environment variable KAFKA_SASL_MECHANISM".
         """
         return self.source(f"kafka.{name}")
-
-    def source(self, name: str) -> str:
-        """Where a setting came from, in the same form; "the default" if nobody gave it."""
-        return self._origins.get(name, "the default")
-
-    @property
-    def ignored_variables(self) -> tuple[str, ...]:
-        """Environment variables that look as if they were meant for kms, and were passed over.
-
-        Those are Kubernetes' service links, and names with KMS_ that are no setting.
-        """
-        return self._ignored_variables
 
     def shown(self) -> list[tuple[str, str, str]]:
         """Every setting as (name, value, source), then every Kafka property; secrets masked."""

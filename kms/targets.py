@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from kms.errors import UndeliverableError
 
@@ -20,10 +20,14 @@ class Targets:
     """
 
     def __init__(
-        self, exists: Callable[[str], bool], waits: Callable[[], None] = lambda: None
+        self,
+        exists: Callable[[str], bool],
+        waits: Callable[[], None] = lambda: None,
+        history: str | None = None,
     ) -> None:
         """``waits`` is called before each time that ``exists`` is asked, which takes a while."""
         self._exists = exists
+        self._history = history
         self._waits = waits
         self._good: set[str] = set()
         self._bad: dict[str, tuple[float, UndeliverableError]] = {}
@@ -38,6 +42,19 @@ class Targets:
             if known is not None:
                 found[topic] = known[1]
         return found
+
+    def problems_of_firing(self, topics: Collection[str]) -> dict[str, UndeliverableError]:
+        """The same; while the history can't be written, nothing can be fired to any of them."""
+        if self._history is None or not topics:
+            return self.problems(topics)
+        found = self.problems({*topics, self._history})
+        history = found.get(self._history)
+        if history is None:
+            return found
+        problem = UndeliverableError(
+            f"nothing is fired without the history: {history}", history.reason
+        )
+        return {topic: found.get(topic, problem) for topic in topics}
 
     def refused(self, topic: str, problem: UndeliverableError) -> None:
         """Nothing may be written to it at the moment, although it is there."""

@@ -286,6 +286,7 @@ class TestSettingsExample:
             "header_schedule_topics",
             "kms_instance_id",
             "kms_dead_letter_topic",
+            "history_topic",
         }
         for each in IN_FILE:
             if each.name not in example_only and "store_" not in each.name:

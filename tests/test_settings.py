@@ -216,7 +216,9 @@ class TestTheFile:
 def test_dead_letters_do_not_go_round() -> None:
     said = refusal({}, {"SCHEDULE_TOPICS": "a,b", "KMS_DEAD_LETTER_TOPIC": "b"})
     assert said.startswith("The environment variable KMS_DEAD_LETTER_TOPIC must be a topic's name")
-    assert said.endswith("but it is one of the schedule topics, and dead letters would go round.")
+    assert said.endswith(
+        "but it is one of the schedule topics, and what is sent there would go round."
+    )
 
 
 class TestDefinitions:
@@ -270,6 +272,7 @@ class TestDefinitions:
             "kms.settings",
             "kms.settings_problems",
             "kms.settings_secrets",
+            "kms.settings_sourced",
             "kms.settings_sources",
             "kms.settings_values",
             "kms.times",

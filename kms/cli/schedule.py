@@ -15,10 +15,11 @@ from kms import times
 from kms.cli import values
 from kms.cli.options import with_settings
 from kms.errors import CacheError, KmsError, SettingsError
-from kms.formats import AVRO
+from kms.formats import AVRO, formats_of
 from kms.kafka import Admin, Sender, TopicPartition
 from kms.schedule import Header, Schedule
 from kms.settings import Settings
+from kms.settings_values import FORMAT_OF
 from kms.store import Filter, Reader
 
 _To = Annotated[
@@ -67,12 +68,13 @@ _On = Annotated[
     typer.Option(
         parser=values.topic,
         metavar="TOPIC",
-        help="The schedule topic. Default: the one in SCHEDULE_TOPICS.",
+        help="The schedule topic, of which the settings say the format: Avro if nothing. Default: "
+        "the only one that the settings name.",
     ),
 ]
 
 
-@with_settings([*values.CONNECTION, "schedule_topics"])
+@with_settings([*values.CONNECTION, *FORMAT_OF])
 def schedule(
     settings: Settings,
     to: _To,
@@ -100,17 +102,17 @@ def schedule(
     body = value_file.read() if value_file is not None else value
     wanted = Schedule(due_ms, to, key or b"", body, _headers(header or []))
     new_id = schedule_id or str(uuid.uuid4()).encode()
-    record = AVRO.encode_value(wanted)
     topic = _only_topic(settings, on)
+    record = formats_of(settings.formats).get(topic, AVRO).encode(wanted)
     _must_exist(settings, topic)
-    Sender(settings).send(topic, new_id, record)
+    Sender(settings).send(topic, new_id, record.value, headers=record.headers)
     if due_ms <= times.now_ms():
         moment = times.iso_time(due_ms)
         typer.echo(f"Its time, {moment}, is past: it fires at once.", err=True)
     typer.echo(new_id)
 
 
-@with_settings([*values.CONNECTION, "schedule_topics", "kms_cache"])
+@with_settings([*values.CONNECTION, *FORMAT_OF, "kms_cache"])
 def cancel(
     settings: Settings,
     schedule_id: Annotated[
@@ -170,7 +172,7 @@ def _only_topic(settings: Settings, on: str | None) -> str:
     topics = settings.topics if on is None else (on,)
     if len(topics) == 1:
         return topics[0]
-    several = f"SCHEDULE_TOPICS has several ({', '.join(topics)})"
+    several = f"there are several ({', '.join(topics)})"
     raise SettingsError(
         f"Name the schedule topic with --on: {several if topics else 'SCHEDULE_TOPICS is empty'}."
     )

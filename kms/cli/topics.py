@@ -14,13 +14,14 @@ from kms.cli.options import with_settings
 from kms.errors import ExitCode, SettingsError
 from kms.kafka import Admin
 from kms.settings import Settings
+from kms.settings_values import FORMAT_OF
 from kms.topics import Difference, Severity, differences, recommended_config
 
 topics_app = typer.Typer(
     no_args_is_help=True, help="Create schedule topics, and check their configuration."
 )
 
-_SETTINGS = (*values.CONNECTION, "schedule_topics")
+_SETTINGS = (*values.CONNECTION, *FORMAT_OF)
 _Names = Annotated[
     list[str] | None,
     typer.Argument(

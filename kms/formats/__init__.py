@@ -20,6 +20,7 @@ __all__ = [
     "Headers",
     "Json",
     "Kinds",
+    "formats_of",
     "schema_json",
 ]
 
@@ -31,3 +32,8 @@ FORMATS: Mapping[str, Callable[[str], Format]] = {
     "json": lambda _topic: Json(),
     "headers": Headers,
 }
+
+
+def formats_of(names: Mapping[str, str]) -> Mapping[str, Format]:
+    """The format of each topic, out of the names of ``Settings.formats``, for all its kinds."""
+    return {topic: Kinds(FORMATS[name](topic)) for topic, name in names.items()}

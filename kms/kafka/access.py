@@ -75,8 +75,9 @@ class _Door:
 
 
 def _missing_of_topics(client: AdminClient, settings: Settings) -> Iterator[str]:
+    written = [] if settings.history_topic is None else [settings.history_topic]
     asked = client.describe_topics(
-        ck.TopicCollection(list(settings.topics)),
+        ck.TopicCollection([*settings.topics, *written]),
         include_authorized_operations=True,
         request_timeout=_TIMEOUT_SECONDS,
     )
@@ -90,7 +91,8 @@ def _missing_of_topics(client: AdminClient, settings: Settings) -> Iterator[str]
                 continue  # the consumer waits for it
             if code != ck.KafkaError.TOPIC_AUTHORIZATION_FAILED:
                 raise translated(error.args[0], f"Looking up topic {topic}") from error
-        for operation in (AclOperation.READ, AclOperation.WRITE):
+        read = [] if topic in written else [AclOperation.READ]
+        for operation in (*read, AclOperation.WRITE):
             if allowed is not None and operation not in allowed:
                 yield f"{operation.name} on topic {topic}"
 

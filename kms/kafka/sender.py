@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import confluent_kafka as ck
 
 from kms.errors import RetriableKafkaError
 from kms.kafka.config import writer_config
 from kms.kafka.errors import kafka_errors, translated
 from kms.kafka.values import TopicPartition
+from kms.schedule import Header
 from kms.settings import Settings
 
 _TIMEOUT_SECONDS = 20.0
@@ -32,14 +35,24 @@ class Sender:
             self._client = ck.Producer(config)
 
     def send(
-        self, topic: str, key: bytes, value: bytes | None, partition: int = _ANY_PARTITION
+        self,
+        topic: str,
+        key: bytes,
+        value: bytes | None,
+        partition: int = _ANY_PARTITION,
+        headers: Sequence[Header] = (),
     ) -> TopicPartition:
         """Write one record; answers the partition that it is on."""
         reports: list[tuple[ck.KafkaError | None, ck.Message]] = []
         doing = f"Writing to {topic}"
         with kafka_errors(doing):
             self._client.produce(
-                topic, value, key, partition, lambda *report: reports.append(report)
+                topic,
+                value,
+                key,
+                partition,
+                lambda *report: reports.append(report),
+                headers=list(headers),
             )
         # The report of a message that timed out comes a moment after its time.
         self._client.flush(_TIMEOUT_SECONDS + 5)

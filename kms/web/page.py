@@ -112,7 +112,7 @@ def _figures(view: View, counts: Counts, recent: Sequence[Fired]) -> Row:
         "within_hour": sum(counts.hour),
         "within_day": sum(counts.day),
         "fired_count": view.producer.fired.total(),
-        "lateness": None if late_ms is None else times.duration_text(int(late_ms)),
+        "lateness": None if late_ms is None else _late(late_ms),
         "to_load": view.consumer.left_to_load,
     }
 
@@ -184,7 +184,7 @@ def _fired(fired: Fired) -> Row:
         "id": _cut(fired.id),
         "target": _cut(fired.target.encode(errors="replace")),
         "due": _moment(fired.due_ms),
-        "late": times.duration_text(max(fired.late_ms, 0)),
+        "late": _late(fired.late_ms),
     }
 
 
@@ -208,6 +208,13 @@ def _moment(epoch_ms: int) -> str:
 def _relative(epoch_ms: int) -> str:
     distance_ms = epoch_ms - times.now_ms()
     return f"in {_rough(distance_ms)}" if distance_ms >= 0 else f"{_rough(-distance_ms)} ago"
+
+
+def _late(late_ms: float) -> str:
+    """As exact as it matters, and never long: what was due in 1970 is late by years."""
+    if late_ms < 1_000:
+        return f"{max(late_ms, 0):.0f} ms"
+    return f"{late_ms / 1_000:.1f} s" if late_ms < 60_000 else _rough(int(late_ms))
 
 
 def _rough(duration_ms: int) -> str:

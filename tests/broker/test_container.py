@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import threading
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ import yaml
 from kms.schedule import Schedule
 from tests.broker.cluster import Cluster, now_ms, wait_for
 from tests.image import ROOT, Image, handles, pid_one, why_not
+from tests.test_kubernetes import PROBES
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICE: dict[str, Any] = COMPOSE["services"]["kms"]
@@ -112,6 +114,10 @@ def test_it_fires_on_a_read_only_root_and_ends_on_sigterm(
     assert "Uid:\t10001\t" in status
     assert "CapBnd:\t0000000000000000\n" in status
     assert image.run(image.words("HEALTHCHECK"), environment) == (0, "")
+    for path in sorted(set(PROBES.values())):
+        url = f"http://127.0.0.1:{environment['PROMETHEUS_SCRAPING_ENDPOINT_PORT']}{path}"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            assert answer.status == 200, path
     assert container.stop() == 0, container.log
     code, said = image.run(image.words("HEALTHCHECK"), environment)
     assert code == 1, said

@@ -37,7 +37,6 @@ NOT_RUN = {
     r"^(sudo |systemctl |journalctl |systemd-analyze )": "changes the machine",
     r"^kafka-acls\.sh ": "tests/broker/test_acls.py sets these, and runs kms with them",
     r"^\w+=\S*$": "a setting and no command",
-    r"\| kcat ": "tests/broker/test_kinds.py does, where there is one",
     r"^keytool ": "needs Java's tools; tests/broker/test_security.py reads what it writes",
 }
 # Of what is run, this becomes that.
@@ -46,7 +45,14 @@ INSTEAD = {
     r"/etc/kms/kms\.toml": "config/kms.toml",
     r"--until \d+\w": "--until 3s",
 }
-_TOPICS = ("schedules", "greetings", "messages", "orders")
+_TOPICS = (
+    "schedules",
+    "greetings",
+    "messages",
+    "orders",
+    "json-schedules",
+    "header-schedules",
+)
 # It would run until somebody ends it, and nobody will.
 _FOREVER = re.compile(r"kms\.py (run\b(?!.*--(once|until))|inspect\b.*--watch)(?!.*&$)")
 _ANSWERS_SECONDS = 120
@@ -88,21 +94,23 @@ def test_a_line_that_fails_is_told() -> None:
 
 @pytest.mark.parametrize("block", list(shown()), ids=lambda block: str(block.place))
 def test_it_runs(block: Block, cluster: Cluster, instance: MakeInstance, tmp_path: Path) -> None:
-    """Beside a service, unless the block starts one. ``ID`` is one that has failed, 42 waits."""
+    """Beside a service, unless the block makes the topics or starts one itself.
+
+    Of the schedules there ``ID`` has failed, and 42 is pending.
+    """
     names = {name: f"{name}-{uuid.uuid4().hex[:8]}" for name in _TOPICS}
     dead = cluster.topic()
     kms = instance([names["schedules"]], KMS_DEAD_LETTER_TOPIC=dead, KMS_RETRY_FOR="1h")
-    script = "\n".join(block.lines)
+    script, port = "\n".join(block.lines), "0"
     if "topics create" not in script:
         cluster.schedule_topic(name=names["schedules"])
         for name in _TOPICS[1:]:
             cluster.topic(name=names[name])
         _prepare(cluster, names)
-    port = "0"
-    if "kms.py run" not in script:
-        kms.start().caught_up()
-        wait_for("a failure", lambda: kms.metrics()["kms_schedules_failed"] == 1)
-        port = kms.log.split("http://localhost:")[-1].split("/")[0]
+        if "kms.py run" not in script:
+            kms.start().caught_up()
+            wait_for("a failure", lambda: kms.metrics()["kms_schedules_failed"] == 1)
+            port = kms.log.split("http://localhost:")[-1].split("/")[0]
     environment = {
         **{name: value for name, value in os.environ.items() if "KAFKA" not in name},
         "KAFKA_BROKERS": cluster.bootstrap,

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from kms.schedule import Schedule
-from tests.broker.browser import Browser, Seen, chromium
 from tests.broker.cluster import Cluster, now_ms, wait_for
 from tests.broker.instance import Instance
+from tests.browser import Browser, Seen, chromium
 from tests.web.hostile import HOSTILE, MARK
 
 MakeInstance = Callable[..., Instance]
@@ -101,10 +101,7 @@ def check(seen: Seen, url: str) -> None:
     assert {it for it in seen.requests if not it.startswith("data:")} == {f"{url}/"}
     assert MARK not in seen.page.title()
     assert seen.script("document.scripts.length + document.images.length") == 0
-    assert seen.script("document.documentElement.scrollWidth <= window.innerWidth")
-    wide = """[...document.querySelectorAll('body *')].filter(it => it.tagName != 'TH')
-        .filter(it => it.getBoundingClientRect().right > innerWidth + 1).map(it => it.outerHTML)"""
-    assert seen.script(wide) == []
+    assert seen.too_wide() == []
 
 
 def check_figures(seen: Seen, target: str) -> None:

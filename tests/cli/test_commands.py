@@ -103,7 +103,7 @@ class TestSchedule:
         assert none == Done(2, "", "Name the schedule topic with --on: SCHEDULE_TOPICS is empty.\n")
         several = kms(*command, "--schedule-topics", "a,b")
         assert several == Done(
-            2, "", "Name the schedule topic with --on: SCHEDULE_TOPICS has several (a, b).\n"
+            2, "", "Name the schedule topic with --on: there are several (a, b).\n"
         )
 
 

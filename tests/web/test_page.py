@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from kms import __version__, times
 from kms.figures import RECENT, Fired, ProducerFigures
 from kms.schedule import Schedule
-from kms.web.page import _rough
+from kms.web.page import _late, _rough
 from kms.web.picture import HEIGHT, picture
 from tests.web.hostile import HOSTILE
 from tests.web.site import Site
@@ -117,7 +117,7 @@ def test_state_and_figures(site: Site) -> None:
             "Group com.sky.kafka.scheduler",
         ),
         *("Pending5", "Due within 1 h1", "Due within 24 h2", "Overdue1", "Failed1"),
-        *("Fired since start12,345", "Last ones late by7ms", "Offsets to read77"),
+        *("Fired since start12,345", "Last ones late by7 ms", "Offsets to read77"),
         *("1 in all, 1 a minute at most", "2 in all, 1 in half an hour at most"),
     ):
         assert expected in numbers
@@ -172,7 +172,7 @@ def fill(site: Site, text: str) -> None:
     site.put(data, Schedule(NOON_MS, text, data, data, ((text, data),)))
     site.put(data + b"!", Schedule(1, text, data, data), failed=(text, text))
     site.put(data + b"?", data + b"\xff")
-    site.producer.add_recent([Fired(data, text, 5, 5)])
+    site.producer.add_recent([Fired(data, text, 5, 1_795_000_000_000)])
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
@@ -241,6 +241,20 @@ def test_a_picture() -> None:
 )
 def test_rough_durations(duration_ms: int, expected: str) -> None:
     assert _rough(duration_ms) == expected
+
+
+@pytest.mark.parametrize(
+    ("late_ms", "expected"),
+    [
+        (-5, "0 ms"),
+        (7, "7 ms"),
+        (1_234, "1.2 s"),
+        (61_000, "1m 1s"),
+        (1_795_000_000_000, "56 years"),
+    ],
+)
+def test_lateness_is_short(late_ms: int, expected: str) -> None:
+    assert _late(late_ms) == expected
 
 
 def test_remembering_what_was_fired_is_bounded() -> None:

@@ -32,6 +32,17 @@ class Seen:
         """Run by the test, not by the page, whose policy forbids it."""
         return self.page.evaluate(text)
 
+    def too_wide(self) -> Any:
+        """What lies beyond the window's right edge."""
+        # The headings that a phone does not show are still there, for screen readers.
+        found = self.script(
+            """[...document.querySelectorAll('body *')].filter(it => it.tagName != 'TH')
+            .filter(it => it.getBoundingClientRect().right > innerWidth + 1)
+            .map(it => it.outerHTML.slice(0, 300))"""
+        )
+        wider = self.script("document.documentElement.scrollWidth - innerWidth")
+        return found or ([f"the page is {wider} px too wide"] if wider > 0 else [])
+
 
 class Browser:
     """Opens pages; ``scheme`` is what the user's system prefers."""
