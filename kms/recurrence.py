@@ -27,6 +27,7 @@ Fields = tuple[str, str, str, str, str, str]
 _FIELDS = ("second", "minute", "hour", "day", "month", "day_of_week")
 
 
+@lru_cache(maxsize=1_000)  # of a batch many ask the same
 def after_cron(cron: str, zone: ZoneInfo, moment_ms: int) -> int | None:
     """The first time after ``moment_ms`` that a cron expression means, in epoch ms; None if never.
 
