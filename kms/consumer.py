@@ -10,6 +10,7 @@ from kms.assignment import Assignment
 from kms.checkpoints import Checkpoints
 from kms.claims import Claims
 from kms.commits import Commits
+from kms.errors import FormatError
 from kms.failures import Failures
 from kms.figures import LOG_MOVED, READ_TOO_SLOWLY, ConsumerFigures
 from kms.formats import Format
@@ -161,7 +162,12 @@ class ScheduleConsumer(Worker):
 
     def _count_rejected(self, part: FoldingPartition, record: Record) -> None:
         without_id = is_stand_in(record.id, record.offset)
-        reason = "null-id" if without_id else "undecodable"
+        reason = "null-id"
+        if not without_id:
+            try:
+                part.due_of(record)
+            except FormatError as error:
+                reason = error.reason
         self.figures.rejected[part.where.topic, reason] += 1
         if without_id and record.value is None:
             unsaid = self._repeats.unsaid(part.where)

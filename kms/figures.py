@@ -104,6 +104,7 @@ class ProducerFigures:
     """What the producer thread did since the start."""
 
     fired: Counter[str] = field(default_factory=Counter)  # by target topic
+    expired: Counter[str] = field(default_factory=Counter)  # not fired, too late; by target topic
     republished: int = 0
     failed: Counter[tuple[str, str]] = field(default_factory=Counter)  # by target and reason
     buried: Counter[str] = field(default_factory=Counter)  # dead letters, by reason
@@ -121,6 +122,13 @@ class ProducerFigures:
         if kind not in self.failed and len(self.failed) >= MOST_KINDS:
             kind = OTHERS, reason
         self.failed[kind] += 1
+
+    def add_expired(self, target: str) -> None:
+        """Count one that was not fired, for it came too late; targets as for failures."""
+        kind = target[:LONGEST_NAME]
+        if kind not in self.expired and len(self.expired) >= MOST_KINDS:
+            kind = OTHERS
+        self.expired[kind] += 1
 
     def add_recent(self, fired: Iterable[Fired]) -> None:
         """Remember the last ones; give no more than RECENT of a batch."""

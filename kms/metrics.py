@@ -110,6 +110,12 @@ class FiguresCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """All metrics; names and units as Prometheus asks."""
         yield from self._schedules()
+        yield _counter(
+            "kms_schedules_expired",
+            "Schedules, or occurrences of one, that were not fired for they came too late.",
+            ["topic"],
+            _labelled(self._producer.expired),
+        )
         yield from self._state()
         yield from self._takeovers()
         yield from self._errors()

@@ -31,6 +31,7 @@ COUNTERS = {
     "kms_schedules_cancelled": {"schedule_topic"},
     "kms_records_rejected": {"schedule_topic", "reason"},
     "kms_schedules_fired": {"topic"},
+    "kms_schedules_expired": {"topic"},
     "kms_firing_failures": {"topic", "reason"},
     "kms_dead_letters": {"reason"},
     "kms_transactions_aborted": set(),
@@ -95,6 +96,7 @@ def fill(scraped: Scraped) -> None:
     consumer.add_rebuild("file-unusable", 0)
     consumer.rebalances = 10
     producer.fired["target"] = 5
+    producer.add_expired("target")
     producer.failed["target", "too-large"] = 4
     producer.aborted, producer.republished = 8, 9
     producer.errors.add("something")
@@ -156,6 +158,7 @@ def test_values(scraped: Scraped) -> None:
         ("kms_schedules_cancelled_total", {"schedule_topic": "schedules"}, 3),
         ("kms_records_rejected_total", {"schedule_topic": "schedules", "reason": "null-id"}, 2),
         ("kms_schedules_fired_total", {"topic": "target"}, 5),
+        ("kms_schedules_expired_total", {"topic": "target"}, 1),
         ("kms_firing_failures_total", {"topic": "target", "reason": "too-large"}, 4),
         ("kms_transactions_aborted_total", {}, 8),
         ("kms_dead_letters_total", {"reason": "too-large"}, 6),

@@ -14,7 +14,9 @@ from pathlib import Path
 from kms.errors import CacheDamagedError, CacheError, CacheInUseError
 
 SQLITE_VERSION = sqlite3.sqlite_version
-VERSION = 3  # of the tables below; a file of another version is set aside and rebuilt
+# Of the tables below, and of what the fold makes of a record: its due time is kept. A file of
+# another version is set aside and rebuilt.
+VERSION = 4
 APPLICATION_ID = 0x6B6D7331  # "kms1": tells our file from somebody else's database
 
 # What is to be done with a schedule, in the column ``state``: FAILED is added to the other two
