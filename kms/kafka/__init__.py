@@ -8,20 +8,24 @@ from kms.kafka.config import (
     rebalance_timeout_ms,
     transactional_id,
 )
+from kms.kafka.joined import JoinedWriter, Producer
+from kms.kafka.murmur2 import java_partition
 from kms.kafka.offsets import Offsets
 from kms.kafka.reader import AssignmentListener, Polled, TopicReader
 from kms.kafka.sender import Sender
 from kms.kafka.stretch import StretchReader
-from kms.kafka.tail import Tail, TailRecord, read_all
+from kms.kafka.tail import Tail, TailRecord, read_all, read_partition
 from kms.kafka.values import TopicPartition
 from kms.kafka.writer import PlainWriter, TransactionalWriter, Undelivered, Writer
 
 __all__ = [
     "Admin",
     "AssignmentListener",
+    "JoinedWriter",
     "Offsets",
     "PlainWriter",
     "Polled",
+    "Producer",
     "Sender",
     "StretchReader",
     "Tail",
@@ -35,7 +39,9 @@ __all__ = [
     "check_access",
     "checked_properties",
     "instance_name",
+    "java_partition",
     "read_all",
+    "read_partition",
     "rebalance_timeout_ms",
     "transactional_id",
 ]

@@ -1,12 +1,16 @@
-"""A producer for people's commands: one record at a time, answered with where it is."""
+"""A producer for single records that matter each: every one is answered with where it is."""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Sequence
+from concurrent.futures import Future
+from functools import partial
 
 import confluent_kafka as ck
 
-from kms.errors import RetriableKafkaError
+from kms.errors import KafkaError, RetriableKafkaError
 from kms.kafka.config import writer_config
 from kms.kafka.errors import kafka_errors, translated
 from kms.kafka.values import TopicPartition
@@ -15,14 +19,16 @@ from kms.settings import Settings
 
 _TIMEOUT_SECONDS = 20.0
 _ANY_PARTITION = -1
+_POLL_SECONDS = 0.05  # how long closing may take
+_FULL_SECONDS = 0.01
 
 
 class Sender:
-    """Writes single records and waits for their acknowledgement, at most 20 seconds each.
+    """Writes records and waits for each one's acknowledgement, at most 20 seconds.
 
     Without a partition a record goes where a Java producer would put its key. Raises
     UndeliverableError or KafkaError where Kafka refuses, RetriableKafkaError where it is out of
-    reach.
+    reach. Any number of threads may share one; ``close`` ends its own.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -33,6 +39,13 @@ class Sender:
         }
         with kafka_errors("Creating the producer"):
             self._client = ck.Producer(config)
+        self._closing = threading.Event()
+        # One thread takes the reports for all callers: flush(), which also would, waits for what
+        # others send meanwhile.
+        self._reports = threading.Thread(
+            target=_take_reports, args=(self._client, self._closing), name="reports", daemon=True
+        )
+        self._reports.start()
 
     def send(
         self,
@@ -43,24 +56,56 @@ class Sender:
         headers: Sequence[Header] = (),
     ) -> TopicPartition:
         """Write one record; answers the partition that it is on."""
-        reports: list[tuple[ck.KafkaError | None, ck.Message]] = []
+        return self.begin(topic, key, value, partition, headers).result()
+
+    def begin(
+        self,
+        topic: str,
+        key: bytes,
+        value: bytes | None,
+        partition: int = _ANY_PARTITION,
+        headers: Sequence[Header] = (),
+    ) -> Future[TopicPartition]:
+        """The same, without waiting for the answer; waits only while librdkafka's queue is full."""
+        answer: Future[TopicPartition] = Future()
+        answer.set_running_or_notify_cancel()  # it can't be called back
         doing = f"Writing to {topic}"
-        with kafka_errors(doing):
-            self._client.produce(
-                topic,
-                value,
-                key,
-                partition,
-                lambda *report: reports.append(report),
-                headers=list(headers),
-            )
-        # The report of a message that timed out comes a moment after its time.
+        reported = partial(_reported, answer, doing)
+        while True:
+            try:
+                with kafka_errors(doing):
+                    self._client.produce(
+                        topic, value, key, partition, reported, headers=list(headers)
+                    )
+                return answer
+            except BufferError:
+                time.sleep(_FULL_SECONDS)
+
+    def close(self) -> None:
+        """Wait for the answers that are still to come, and end."""
         self._client.flush(_TIMEOUT_SECONDS + 5)
-        if not reports:
-            raise RetriableKafkaError(
-                f"{doing} was not acknowledged in time; it may have been written all the same."
-            )
-        error, message = reports[0]
-        if error is not None:
-            raise translated(error, doing)
-        return TopicPartition(topic, int(message.partition() or 0))
+        self._closing.set()
+        self._reports.join()
+
+
+def _take_reports(client: ck.Producer, closing: threading.Event) -> None:
+    while not closing.is_set():
+        client.poll(_POLL_SECONDS)
+
+
+def _reported(
+    answer: Future[TopicPartition], doing: str, error: ck.KafkaError | None, message: ck.Message
+) -> None:
+    if error is None:
+        answer.set_result(TopicPartition(message.topic() or "", int(message.partition() or 0)))
+    else:
+        answer.set_exception(_problem(error, doing))
+
+
+def _problem(error: ck.KafkaError, doing: str) -> KafkaError:
+    if error.code() == ck.KafkaError._MSG_TIMED_OUT:
+        return RetriableKafkaError(
+            f"{doing} was not acknowledged within {_TIMEOUT_SECONDS:.0f} s; it may have been "
+            "written all the same."
+        )
+    return translated(error, doing)
