@@ -9,12 +9,13 @@ from typing import Literal, NamedTuple, Required, TypedDict
 
 from kms import times
 from kms.errors import FormatError, RequestError
-from kms.formats import FORMATS
+from kms.formats import FORMATS, formats_of
 from kms.schedule import Header, Schedule
 from kms.topics import check_topic_name
 
 EVERY, CRON = "kms-every", "kms-cron"
 TIMEZONE, UNTIL, COUNT, MISSED = "kms-timezone", "kms-until", "kms-count", "kms-missed"
+EXPIRES, WINDOW = "kms-expires", "kms-window"
 
 FormatName = Literal["avro", "json", "headers"]
 Text = str | bytes  # a str is sent as UTF-8
@@ -22,6 +23,7 @@ When = datetime | int
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+_LEAST_EVERY_MS = 1_000
 _LEAST_MS, _MOST_MS = -(2**63), 2**63 - 1
 
 
@@ -30,7 +32,8 @@ class Asked(TypedDict, total=False):
 
     ``to`` is the target topic. Without ``value`` it is null; without ``key`` the key is empty, or,
     where the format is ``headers``, there is none. ``id`` is the schedule's, a new UUID by default:
-    what is pending under it is replaced.
+    what is pending under it is replaced. After ``expires``, a time or a timedelta after it is due,
+    it is no longer sent. ``window`` (timedelta, or seconds) spreads many over the time after.
     """
 
     to: Required[str]
@@ -38,6 +41,8 @@ class Asked(TypedDict, total=False):
     value: Text | None
     headers: Mapping[str, Text]
     id: str
+    expires: When | timedelta
+    window: timedelta | float
 
 
 class Recurring(Asked, total=False):
@@ -71,7 +76,7 @@ class Requests:
         if form not in FORMATS:
             raise RequestError(f"{form!r} is no format: there are {', '.join(FORMATS)}.")
         self.topic = topic
-        self.form = FORMATS[form](topic)
+        self.form = formats_of({topic: form})[topic]
         self._has_key = form != "headers"
 
     def at(self, when: When, asked: Asked) -> Entry:
@@ -85,16 +90,16 @@ class Requests:
     def every(self, interval: timedelta | float, asked: Recurring) -> Entry:
         """Again and again, so long apart."""
         interval_ms = duration_ms_of(interval, "interval")
-        if interval_ms == 0:
-            raise RequestError("interval is 0: give a longer one.")
+        if interval_ms < _LEAST_EVERY_MS:
+            raise RequestError(f"interval is {interval!r}, which is less than a second.")
         first_ms = due_ms_of(asked.get("first", times.now_ms() + interval_ms), "first")
         kind = EVERY, times.duration_text(interval_ms).encode()
-        return self._entry(first_ms, asked, [kind, *_recurring(asked)])
+        return self._entry(first_ms, asked, [kind, *_again(asked)])
 
     def cron(self, expression: str, asked: Recurring) -> Entry:
         """Again and again, whenever a cron expression says."""
         first_ms = due_ms_of(asked.get("first", times.now_ms()), "first")
-        return self._entry(first_ms, asked, [(CRON, expression.encode()), *_recurring(asked)])
+        return self._entry(first_ms, asked, [(CRON, expression.encode()), *_again(asked)])
 
     def cancel(self, schedule_id: Text) -> Entry:
         """No longer."""
@@ -115,7 +120,7 @@ class Requests:
             body = self.form.encode(schedule)
         except FormatError as error:
             raise RequestError(f"This can't be written to {self.topic}: {error}.") from error
-        return Entry(schedule_id, body.value, (*body.headers, *kind))
+        return Entry(schedule_id, body.value, (*body.headers, *kind, *_kind(asked)))
 
 
 def due_ms_of(when: When, what: str) -> int:
@@ -177,7 +182,18 @@ def _bytes(value: Text | None, what: str) -> bytes | None:
         raise RequestError(f"{what} holds half a character, which UTF-8 can't say.") from None
 
 
-def _recurring(asked: Recurring) -> Iterator[Header]:
+def _kind(asked: Asked) -> Iterator[Header]:
+    if "expires" in asked:
+        expires = asked["expires"]
+        if isinstance(expires, timedelta):
+            yield EXPIRES, times.duration_text(duration_ms_of(expires, "expires")).encode()
+        else:
+            yield EXPIRES, b"%d" % due_ms_of(expires, "expires")
+    if "window" in asked:
+        yield WINDOW, times.duration_text(duration_ms_of(asked["window"], "window")).encode()
+
+
+def _again(asked: Recurring) -> Iterator[Header]:
     if "timezone" in asked:
         yield TIMEZONE, asked["timezone"].encode()
     if "until" in asked:

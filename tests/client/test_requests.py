@@ -80,6 +80,13 @@ def test_again_and_again(form: str) -> None:
     assert abs(decoded(cron, form).due_ms - now_ms()) < 60_000
 
 
+def test_expiry_and_window() -> None:
+    requests = Requests("schedules", "avro")
+    asked = requests.at(AT, {"to": "o", "expires": timedelta(minutes=90), "window": 600})
+    assert asked.headers == (("kms-expires", b"1h30m"), ("kms-window", b"10m"))
+    assert requests.at(0, {"to": "o", "expires": AT}).headers == (("kms-expires", b"%d" % AT_MS),)
+
+
 def test_after_and_every_count_from_now() -> None:
     before_ms = now_ms()
     after = decoded(Requests("schedules", "avro").after(90, {"to": "o"}), "avro")
@@ -127,8 +134,8 @@ class TestTimes:
     def test_a_duration_is_never_cut(self) -> None:
         assert duration_ms_of(0.0001, "delay") == 1
         assert duration_ms_of(timedelta(microseconds=2_001), "delay") == 3
-        with pytest.raises(RequestError, match="interval is 0"):
-            Requests("schedules", "avro").every(0, {"to": "o"})
+        with pytest.raises(RequestError, match=r"interval is 0.999, which is less than a second"):
+            Requests("schedules", "avro").every(0.999, {"to": "o"})
 
 
 @pytest.mark.parametrize(
