@@ -284,6 +284,7 @@ class TestSettingsExample:
             "schedule_topics",
             "json_schedule_topics",
             "header_schedule_topics",
+            "kms_http_token",
             "kms_instance_id",
             "kms_dead_letter_topic",
             "history_topic",
