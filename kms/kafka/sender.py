@@ -24,17 +24,18 @@ _FULL_SECONDS = 0.01
 
 
 class Sender:
-    """Writes records and waits for each one's acknowledgement, at most 20 seconds.
+    """Writes records and waits for each one's acknowledgement, at most ``timeout_seconds``.
 
     Without a partition a record goes where a Java producer would put its key. Raises
     UndeliverableError or KafkaError where Kafka refuses, RetriableKafkaError where it is out of
     reach. Any number of threads may share one; ``close`` ends its own.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, timeout_seconds: float = _TIMEOUT_SECONDS) -> None:
+        self._timeout_seconds = timeout_seconds
         config = writer_config(settings) | {
             "delivery.report.only.error": False,  # the partition is in the report
-            "message.timeout.ms": int(_TIMEOUT_SECONDS * 1000),
+            "message.timeout.ms": int(timeout_seconds * 1000),
             "linger.ms": 0,
         }
         with kafka_errors("Creating the producer"):
@@ -56,7 +57,12 @@ class Sender:
         headers: Sequence[Header] = (),
     ) -> TopicPartition:
         """Write one record; answers the partition that it is on."""
-        return self.begin(topic, key, value, partition, headers).result()
+        answer = self.begin(topic, key, value, partition, headers)
+        try:
+            # The report of a message that timed out comes a moment after its time.
+            return answer.result(self._timeout_seconds + 5)
+        except TimeoutError:
+            raise _unacknowledged(f"Writing to {topic}") from None
 
     def begin(
         self,
@@ -83,7 +89,7 @@ class Sender:
 
     def close(self) -> None:
         """Wait for the answers that are still to come, and end."""
-        self._client.flush(_TIMEOUT_SECONDS + 5)
+        self._client.flush(self._timeout_seconds + 5)
         self._closing.set()
         self._reports.join()
 
@@ -104,8 +110,11 @@ def _reported(
 
 def _problem(error: ck.KafkaError, doing: str) -> KafkaError:
     if error.code() == ck.KafkaError._MSG_TIMED_OUT:
-        return RetriableKafkaError(
-            f"{doing} was not acknowledged within {_TIMEOUT_SECONDS:.0f} s; it may have been "
-            "written all the same."
-        )
+        return _unacknowledged(doing)
     return translated(error, doing)
+
+
+def _unacknowledged(doing: str) -> RetriableKafkaError:
+    return RetriableKafkaError(
+        f"{doing} was not acknowledged in time; it may have been written all the same."
+    )
