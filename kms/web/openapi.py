@@ -23,6 +23,7 @@ _DURATION: Json = {
     "([0-9]{1,9}ms)?$",
     "examples": ["10s", "2h30m"],
 }
+_EPOCH_MS: Json = {"type": "string", "pattern": "^0*[0-9]{1,14}$"}
 _TOPIC: Json = {"type": "string", "pattern": f"^{TOPIC_NAME.pattern}$"}
 _BASE64: Json = {
     "type": "string",
@@ -61,7 +62,7 @@ _ID: Json = {
     "in": "path",
     "required": True,
     "description": "The schedule id, percent-encoded.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_ID},
+    "schema": {"type": "string", "minLength": 1},
 }
 
 
@@ -131,7 +132,7 @@ def _health(name: str) -> Json:
 
 
 def _schedules() -> Json:
-    moment: Json = {"anyOf": [_TIME, _DURATION]}
+    moment: Json = {"anyOf": [_TIME, _DURATION, _EPOCH_MS]}
     cursor = {"type": "string", "pattern": "^-?[0-9]{1,18}_[0-9]{1,18}_[0-9]{1,9}$"}
     schemas: Json = {
         "limit": {"type": "integer", "minimum": 1, "maximum": MOST, "default": DEFAULT_LIMIT},

@@ -100,6 +100,8 @@ def _time(value: Any) -> int:
         if not aware:
             raise ValueError("give ISO 8601 with Z or an offset, like 2030-01-31T12:00:00Z.")
         return times.parse_time(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # to JSON it is the same number
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LATEST_MS:
         raise ValueError("give milliseconds since 1970, to the year 9999, or ISO 8601.")
     return value
