@@ -10,12 +10,9 @@ from typing import Literal, NamedTuple, Required, TypedDict
 from kms import times
 from kms.errors import FormatError, RequestError
 from kms.formats import FORMATS, formats_of
-from kms.schedule import Header, Schedule
+from kms.kinds import COUNT, CRON, EVERY, EXPIRES, MISSED, TIMEZONE, UNTIL, WINDOW
+from kms.schedule import Header, Record, Schedule
 from kms.topics import check_topic_name
-
-EVERY, CRON = "kms-every", "kms-cron"
-TIMEZONE, UNTIL, COUNT, MISSED = "kms-timezone", "kms-until", "kms-count", "kms-missed"
-EXPIRES, WINDOW = "kms-expires", "kms-window"
 
 FormatName = Literal["avro", "json", "headers"]
 Text = str | bytes  # a str is sent as UTF-8
@@ -118,9 +115,12 @@ class Requests:
         schedule_id = id_of(asked.get("id", str(uuid.uuid4())))
         try:
             body = self.form.encode(schedule)
+            entry = Entry(schedule_id, body.value, (*body.headers, *kind, *_kind(asked)))
+            # As the service will read it: a wrong cron expression is refused here and now.
+            self.form.due_of(Record(0, entry.id, entry.value, entry.headers))
         except FormatError as error:
             raise RequestError(f"This can't be written to {self.topic}: {error}.") from error
-        return Entry(schedule_id, body.value, (*body.headers, *kind, *_kind(asked)))
+        return entry
 
 
 def due_ms_of(when: When, what: str) -> int:

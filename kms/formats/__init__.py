@@ -8,6 +8,7 @@ from kms.formats.avro import SCHEMA, Avro, schema_json
 from kms.formats.format import Body, Format
 from kms.formats.headers import Headers
 from kms.formats.json import Json
+from kms.formats.kinds import Kinds
 
 __all__ = [
     "AVRO",
@@ -18,6 +19,7 @@ __all__ = [
     "Format",
     "Headers",
     "Json",
+    "Kinds",
     "formats_of",
     "schema_json",
 ]
@@ -33,5 +35,5 @@ FORMATS: Mapping[str, Callable[[str], Format]] = {
 
 
 def formats_of(names: Mapping[str, str]) -> Mapping[str, Format]:
-    """The format of each topic, out of the names of ``Settings.formats``."""
-    return {topic: FORMATS[name](topic) for topic, name in names.items()}
+    """The format of each topic, out of the names of ``Settings.formats``, for all its kinds."""
+    return {topic: Kinds(FORMATS[name](topic)) for topic, name in names.items()}

@@ -21,6 +21,7 @@ EXPECTED = {
     "reminder.py": ({b"hello"}, 1, "value=b'a merry new century'"),
     "cancel.py": (set(), 0, "after the cancel: None"),
     "transaction.py": ({b"order taken", b"order due"}, 2, "Both are written."),
+    "recurring.py": ({b"tick"}, 3, "value=b'good morning'"),
     "many.py": ({b"hello 0", b"hello 999"}, 1_000, "1000 are written"),
 }
 

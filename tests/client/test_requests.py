@@ -80,6 +80,21 @@ def test_again_and_again(form: str) -> None:
     assert abs(decoded(cron, form).due_ms - now_ms()) < 60_000
 
 
+@pytest.mark.parametrize(
+    ("cron", "more", "sentence"),
+    [
+        ("every day", {}, "the header kms-cron can't be read: it has 2 fields"),
+        ("0 9 * * *", {"timezone": "Mars"}, "the header kms-timezone can't be read: 'Mars' is no"),
+        ("0 9 * * *", {"count": 0}, "the header kms-count can't be read"),
+        ("0 9 * * *", {"first": AT, "until": 0}, "it never comes"),
+    ],
+)
+def test_what_would_never_come(cron: str, more: Any, sentence: str) -> None:
+    asked: Any = {"to": "o", **more}
+    with pytest.raises(RequestError, match=sentence):
+        Requests("schedules", "avro").cron(cron, asked)
+
+
 def test_expiry_and_window() -> None:
     requests = Requests("schedules", "avro")
     asked = requests.at(AT, {"to": "o", "expires": timedelta(minutes=90), "window": 600})
