@@ -107,8 +107,8 @@ class FencedError(KafkaError):
 
 
 REASONS = (
-    *("undecodable", "null-id", "illegal-topic", "illegal-header", "too-large"),
-    *("topic-missing", "not-authorised", "no-leader", "unacknowledged", "refused"),
+    *("undecodable", "bad-header", "expired", "null-id", "illegal-topic", "illegal-header"),
+    *("too-large", "topic-missing", "not-authorised", "no-leader", "unacknowledged", "refused"),
 )
 
 

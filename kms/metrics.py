@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import itertools
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -20,13 +19,12 @@ from prometheus_client.exposition import choose_encoder, gzip_accepted
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from kms import __version__, times
+from kms import __version__
+from kms.cache_figures import CacheFigures
 from kms.errors import REASONS
 from kms.figures import LATENESS_BUCKETS_SECONDS, ConsumerFigures, Errors, ProducerFigures
 from kms.http_port import Page, Request
 from kms.store import PageReader
-
-_CACHE_AGE_SECONDS = 1.0  # counting a million rows takes some milliseconds of disk
 
 
 class MetricsPage:
@@ -105,7 +103,7 @@ class FiguresCollector(Collector):
     ) -> None:
         self._consumer = consumer
         self._producer = producer
-        self._cache = _Cache(consumer, reader)
+        self._cache = CacheFigures(consumer, reader)
 
     def collect(self) -> Iterator[Metric]:
         """All metrics; names and units as Prometheus asks."""
@@ -257,36 +255,6 @@ class FiguresCollector(Collector):
             buckets=list(zip(bounds, counts, strict=True)),
             sum_value=self._producer.lateness_sum_seconds,
         )
-
-
-class _Cache:
-    """What the cache has of the assigned partitions, asked for at most once a second.
-
-    Of others it may hold what was fired elsewhere since they were given up.
-    """
-
-    def __init__(self, consumer: ConsumerFigures, reader: PageReader) -> None:
-        self._consumer = consumer
-        self._reader = reader
-        self._asked_at = float("-inf")
-        self._asked: tuple[set[int], set[int]] = set(), set()
-        self.pending: dict[tuple[str, int], int] = {}
-        self.failed = 0
-        self.overdue_seconds = 0.0
-
-    def look(self) -> None:
-        """Bring the values up to date, where they are not young enough."""
-        owned, firing = self._consumer.owned, self._consumer.firing
-        asked, now = (set(owned), set(firing)), time.monotonic()
-        if asked == self._asked and now - self._asked_at <= _CACHE_AGE_SECONDS:
-            return
-        self.pending = {
-            owned[number]: count for number, count in self._reader.counts(list(owned)).items()
-        }
-        self.failed = self._reader.failed_count(list(owned))
-        due_ms, now_ms = self._reader.next_due_ms(firing), times.now_ms()
-        self.overdue_seconds = 0.0 if due_ms is None else max(now_ms - due_ms, 0) / 1000
-        self._asked, self._asked_at = asked, now
 
 
 def _counter(

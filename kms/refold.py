@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kms.errors import RetriableKafkaError
-from kms.formats import AVRO, formats_of
+from kms.formats import USUAL, formats_of
 from kms.kafka import Admin, Offsets, Tail, TailRecord, TopicPartition
 from kms.schedule import Change, Record, fold, stand_in_id
 from kms.settings import Settings
@@ -124,7 +124,7 @@ class Refold:
     def _fold(self, found: TailRecord) -> None:
         schedule_id = stand_in_id(found.offset) if found.key is None else found.key
         record = Record(found.offset, schedule_id, found.value, found.headers, found.timestamp_ms)
-        rows, form = self._rows[found.where], self._forms.get(found.where.topic, AVRO)
+        rows, form = self._rows[found.where], self._forms.get(found.where.topic, USUAL)
         change = fold(rows, record, self._topic_ids[found.where.topic], form.due_of)
         self._next[found.where] = found.offset + 1
         if schedule_id == self._id:

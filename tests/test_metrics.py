@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Metric, generate_latest, parser
 from prometheus_client.openmetrics import parser as openmetrics_parser
 
-from kms import __version__, metrics, times
+from kms import __version__, cache_figures, times
 from kms.due import Due
 from kms.errors import ExitCode, SettingsError
 from kms.failures import Failure
@@ -209,12 +209,12 @@ def test_pending_schedules_are_not_counted_at_every_scrape(
     scraped: Scraped, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     labels = {"schedule_topic": "schedules", "partition": "2"}
-    monkeypatch.setattr(metrics, "_CACHE_AGE_SECONDS", 3600.0)
+    monkeypatch.setattr(cache_figures, "_AGE_SECONDS", 3600.0)
     fill(scraped)
     assert scraped.value("kms_schedules_pending", **labels) == 2
     scraped.writer.restart("schedules", 2, "id", "c", 0)
     assert scraped.value("kms_schedules_pending", **labels) == 2
-    monkeypatch.setattr(metrics, "_CACHE_AGE_SECONDS", -1.0)
+    monkeypatch.setattr(cache_figures, "_AGE_SECONDS", -1.0)
     assert scraped.value("kms_schedules_pending", **labels) == 0
 
 
@@ -243,7 +243,7 @@ def test_overdue_is_the_oldest_that_is_due_and_did_not_fail(
     assert scraped.value("kms_overdue_seconds") == 0
     scraped.consumer.firing = [rows.number]
     assert scraped.value("kms_overdue_seconds") == 7.0
-    monkeypatch.setattr(metrics, "_CACHE_AGE_SECONDS", -1.0)
+    monkeypatch.setattr(cache_figures, "_AGE_SECONDS", -1.0)
     del rows[b"due"]
     scraped.writer.commit([rows], {}, {})
     assert scraped.value("kms_overdue_seconds") == 0

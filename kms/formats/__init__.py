@@ -14,6 +14,7 @@ __all__ = [
     "AVRO",
     "FORMATS",
     "SCHEMA",
+    "USUAL",
     "Avro",
     "Body",
     "Format",
@@ -25,6 +26,7 @@ __all__ = [
 ]
 
 AVRO = Avro()
+USUAL = Kinds(AVRO)  # of a topic of which nothing else is known
 
 # Each makes the format of the topic it is given.
 FORMATS: Mapping[str, Callable[[str], Format]] = {

@@ -15,19 +15,19 @@ class Kinds:
     """
 
     def __init__(self, form: Format) -> None:
-        self._form = form
+        self.form = form
 
     def decode(self, record: Written) -> Schedule:
-        schedule, kind = self._form.decode(record), kind_of(record.headers)
+        schedule, kind = self.form.decode(record), kind_of(record.headers)
         if kind is None:
             return schedule
         return schedule._replace(due_ms=occurrence_ms(kind, schedule.due_ms))
 
     def due_of(self, record: Written) -> int:
-        time_ms, kind = self._form.due_of(record), kind_of(record.headers)
+        time_ms, kind = self.form.due_of(record), kind_of(record.headers)
         if kind is None:
             return time_ms
         return spot_ms(kind, record.id, occurrence_ms(kind, time_ms))
 
     def encode(self, schedule: Schedule) -> Body:
-        return self._form.encode(schedule)
+        return self.form.encode(schedule)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from kms.formats import AVRO, Format
+from kms.formats import USUAL, Format
 from kms.schedule import Header
 
 
@@ -33,4 +33,4 @@ class Pending(NamedTuple):
     headers: tuple[Header, ...] = ()
     written_ms: int = 0
     failed: Failed | None = None
-    form: Format = AVRO
+    form: Format = USUAL

@@ -13,7 +13,7 @@ from typing import Any
 from kms.claims import Position
 from kms.due import Due, Tried
 from kms.errors import FormatError
-from kms.formats import AVRO, Format
+from kms.formats import AVRO, USUAL, Format, Kinds
 from kms.schedule import Record
 from kms.store import filters
 from kms.store.bulk import unpack_headers
@@ -228,9 +228,13 @@ class Reader:
     def _avro(self) -> list[int]:
         """The partitions of which SQLite itself can read the target; before it is asked to."""
         self._numbered = {
-            known.number: self._forms.get(known.topic, AVRO) for known, _ in self.checkpoints()
+            known.number: self._forms.get(known.topic, USUAL) for known, _ in self.checkpoints()
         }
-        return [number for number, form in self._numbered.items() if form is AVRO]
+        return [
+            number
+            for number, form in self._numbered.items()
+            if isinstance(form, Kinds) and form.form is AVRO
+        ]
 
     def _target_of(self, number: int, value: bytes, headers: str | None) -> bytes | None:
         """The target topic, or None of what is no schedule; SQL calls it."""
@@ -265,7 +269,7 @@ class Reader:
                 record = schedule_id, due_ms, value, unpack_headers(headers), record_ms
                 failed = None if attempts[0] is None else Failed(*attempts)
                 topic, partition = names[number]
-                form = self._forms.get(topic, AVRO)
+                form = self._forms.get(topic, USUAL)
                 yield Pending(topic, partition, offset, *record, failed, form)
 
 
