@@ -68,6 +68,12 @@ class BadHeaderError(FormatError):
     reason = "bad-header"
 
 
+class RequestError(KmsError):
+    """What a program asks to be scheduled makes no sense; the text says why and what would."""
+
+    exit_code = ExitCode.USAGE
+
+
 class KafkaError(KmsError):
     """Kafka answered with an error that trying again does not heal."""
 

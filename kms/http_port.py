@@ -1,4 +1,4 @@
-"""The HTTP port: a few pages, for GET and HEAD, whatever it is sent.
+"""The HTTP port: a few pages, for GET and HEAD, and changes, whatever it is sent.
 
 On Python's own HTTP server, which is not made for strangers: what is added here are limits, for
 the number of connections, and for the time and the size of a request.
@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import io
 import logging
 import re
 import socket
 import socketserver
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from kms.errors import KmsError
+from kms.http_limits import CONNECTIONS as CONNECTIONS
+from kms.http_limits import REQUEST_BYTES as REQUEST_BYTES
+from kms.http_limits import BodyError, Connections, LimitedFile, body_length
 
-CONNECTIONS = 64
-REQUEST_BYTES = 16_384
 REQUEST_SECONDS = 10.0
 
 _METHODS = ("GET", "HEAD")
@@ -34,6 +33,7 @@ _DRAIN_SECONDS = 0.5
 _TEXT = {"Content-Type": "text/plain; charset=utf-8"}
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class Request(NamedTuple):
@@ -45,6 +45,7 @@ class Request(NamedTuple):
     headers: Mapping[str, str]
     rest: str = ""
     query: str = ""
+    body: bytes = b""
 
 
 class Page(NamedTuple):
@@ -55,21 +56,35 @@ class Page(NamedTuple):
     status: HTTPStatus = HTTPStatus.OK
 
 
+class Change(NamedTuple):
+    """Something to be done by another method than GET, and what is answered.
+
+    ``refused`` looks at the request before its body is read: what it answers is the answer.
+    """
+
+    refused: Callable[[Request], Page | None]
+    make: Callable[[Request], Page]
+
+
 Pages = Mapping[str, Callable[[Request], Page]]
+Changes = Mapping[str, Mapping[str, Change]]  # by method, POST or DELETE, and path
+NO_CHANGES: Changes = {}
 
 
 class HttpPort:
-    """Serves ``pages``, by path, until ``stop``; each is made of the request.
+    """Serves ``pages``, by path, and ``changes``, until ``stop``; each is made of the request.
 
     One whose path ends with a slash, but for / itself, has all paths below it. ``port`` is the
     one it really listens on. Raises OSError if it can't listen.
     """
 
-    def __init__(self, address: str, port: int, pages: Pages) -> None:
+    def __init__(
+        self, address: str, port: int, pages: Pages, changes: Changes = NO_CHANGES
+    ) -> None:
         (family, _, _, _, where), *_ = socket.getaddrinfo(
             address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-        self._server = _Server(family, where, pages)
+        self._server = _Server(family, where, pages, changes)
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(_WATCH_SECONDS,), name="http", daemon=True
@@ -84,53 +99,6 @@ class HttpPort:
         self._thread.join()
 
 
-class _Connections:
-    """The open connections, oldest first, and which of them still owe their request."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._asking: dict[socket.socket, float] = {}
-        self._answered: dict[socket.socket, float] = {}
-
-    def add(self, connection: socket.socket) -> bool:
-        """Make room by hanging up on who has been asking longest; False if there is none."""
-        with self._lock:
-            if len(self._asking) + len(self._answered) >= CONNECTIONS:
-                if not self._asking:
-                    return False
-                oldest = next(iter(self._asking))
-                del self._asking[oldest]
-                _hang_up(oldest)
-            self._asking[connection] = time.monotonic()
-            return True
-
-    def asked(self, connection: socket.socket) -> None:
-        """Its request is there: it stays until it has its answer."""
-        with self._lock:
-            if self._asking.pop(connection, None) is not None:
-                self._answered[connection] = time.monotonic()
-
-    def remove(self, connection: socket.socket) -> None:
-        """It is about to be closed."""
-        with self._lock:
-            self._asking.pop(connection, None)
-            self._answered.pop(connection, None)
-
-    def hang_up(self, seconds: float) -> None:
-        """Hang up on those that have taken so long to ask, or to take the answer."""
-        latest = time.monotonic() - seconds
-        with self._lock:
-            for connection, since in [*self._asking.items(), *self._answered.items()]:
-                if since <= latest:
-                    _hang_up(connection)
-
-
-def _hang_up(connection: socket.socket) -> None:
-    # Its thread sees the end of the request, and closes it.
-    with contextlib.suppress(OSError):  # it is gone already
-        connection.shutdown(socket.SHUT_RDWR)
-
-
 class _Server(socketserver.ThreadingTCPServer):
     """A thread for each connection, of which there are ``CONNECTIONS`` at most."""
 
@@ -139,10 +107,11 @@ class _Server(socketserver.ThreadingTCPServer):
     block_on_close = False
     request_queue_size = 2 * CONNECTIONS
 
-    def __init__(self, family: int, where: Any, pages: Pages) -> None:
+    def __init__(self, family: int, where: Any, pages: Pages, changes: Changes) -> None:
         self.address_family = family
         self.pages = pages
-        self.connections = _Connections()
+        self.changes = changes
+        self.connections = Connections()
         super().__init__(where, _Handler)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002
@@ -171,7 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         super().setup()
-        self.rfile: Any = _Limited(self.rfile)
+        self.rfile: Any = LimitedFile(self.rfile)
 
     def handle(self) -> None:
         try:
@@ -182,32 +151,47 @@ class _Handler(BaseHTTPRequestHandler):
     def parse_request(self) -> bool:
         if not super().parse_request():
             return False
-        if self.command not in _METHODS:
+        if self.command not in (*_METHODS, *self.server.changes):
             self.send_error(HTTPStatus.METHOD_NOT_ALLOWED)
             return False
         return True
 
     def do_GET(self) -> None:
-        make, request = self._asked_for()
+        make, request = self._asked_for(self.server.pages)
         if make is None:
-            self.send_error(HTTPStatus.NOT_FOUND)
-            return
-        self.server.connections.asked(self.connection)
-        try:
-            page = make(request)
-        except KmsError as error:
-            _log.warning("Can't answer an HTTP request: %s", error)
-            self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR)
-            return
-        self._answer(page)
+            self.send_error(self._none_here())
+        else:
+            self._respond(make, request)
 
     do_HEAD = do_GET  # noqa: N815
+
+    def do_POST(self) -> None:
+        change, request = self._asked_for(self.server.changes[self.command])
+        if change is None:
+            self.send_error(self._none_here())
+            return
+        refusal = change.refused(request)
+        if refusal is not None:
+            self._answer(refusal)
+            self._drain()
+            return
+        try:
+            # Still as one that asks: it may be hung up on.
+            body = self.rfile.body(body_length(self.headers)) if self.command == "POST" else b""
+        except BodyError as error:
+            self.send_error(error.status)
+            return
+        self._respond(change.make, request._replace(body=body))
+        if self.command != "POST" and self.headers.get("Content-Length", "0") != "0":
+            self._drain()
+
+    do_DELETE = do_POST  # noqa: N815
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """The status alone; the texts would hold what was sent."""
         del message, explain
         status = HTTPStatus(code)
-        headers = {"Allow": ", ".join(_METHODS)} if code == HTTPStatus.METHOD_NOT_ALLOWED else {}
+        headers = {"Allow": self._allowed()} if code == HTTPStatus.METHOD_NOT_ALLOWED else {}
         self._answer(Page(f"{code} {status.phrase}\n".encode(), _TEXT | headers, status))
         self._drain()
 
@@ -217,17 +201,41 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
         """Nothing: whoever can connect could fill the log."""
 
-    def _asked_for(self) -> tuple[Callable[[Request], Page] | None, Request]:
+    def _respond(self, make: Callable[[Request], Page], request: Request) -> None:
+        self.server.connections.asked(self.connection)
+        try:
+            page = make(request)
+        except KmsError as error:
+            _log.warning("Can't answer an HTTP request: %s", error)
+            self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR)
+            return
+        self._answer(page)
+
+    def _none_here(self) -> HTTPStatus:
+        paths = (self.server.pages, *self.server.changes.values())
+        if any(self._asked_for(each)[0] is not None for each in paths):
+            return HTTPStatus.METHOD_NOT_ALLOWED
+        return HTTPStatus.NOT_FOUND
+
+    def _allowed(self) -> str:
+        changes = self.server.changes
+        if not changes:
+            return ", ".join(_METHODS)
+        found = [*_METHODS] if self._asked_for(self.server.pages)[0] is not None else []
+        found += [it for it in changes if self._asked_for(changes[it])[0] is not None]
+        return ", ".join(found or _METHODS)
+
+    def _asked_for(self, paths: Mapping[str, T]) -> tuple[T | None, Request]:
         request = Request({name.title(): value for name, value in self.headers.items()})
         whole = _ORIGIN.sub("", self.path)  # which some clients send along
         # Not by urlsplit, which takes out of a path what is no part of one in its view.
         path, _, query = whole.partition("#")[0].partition("?")
-        for own in self.server.pages:
+        for own, found in paths.items():
             if path == own:
-                return self.server.pages[own], request._replace(query=query)
+                return found, request._replace(query=query)
             if own != "/" and own.endswith("/") and path.startswith(own):
                 rest = path.removeprefix(own)
-                return self.server.pages[own], request._replace(rest=rest, query=query)
+                return found, request._replace(rest=rest, query=query)
         return None, request
 
     def _answer(self, page: Page) -> None:
@@ -250,21 +258,3 @@ class _Handler(BaseHTTPRequestHandler):
             for _ in range(CONNECTIONS):
                 if not self.connection.recv(REQUEST_BYTES):
                     return
-
-
-class _Limited:
-    """A request as far as it is read: not more than so many bytes."""
-
-    def __init__(self, file: io.BufferedIOBase) -> None:
-        self._file = file
-        self._left = REQUEST_BYTES
-
-    def readline(self, size: int) -> bytes:
-        line = self._file.readline(min(size, self._left + 1))
-        self._left -= len(line)
-        if self._left < 0:
-            raise http.client.LineTooLong("a request")
-        return line
-
-    def close(self) -> None:
-        self._file.close()

@@ -21,7 +21,6 @@ from zoneinfo import ZoneInfo
 
 from kms import times
 from kms.errors import BadHeaderError
-from kms.recurrence import after_cron, after_interval
 from kms.schedule import FIRED_OFFSET_HEADER, FIRED_TOPIC_HEADER, Header
 
 EXPIRES, WINDOW = "kms-expires", "kms-window"
@@ -60,6 +59,9 @@ class Recurrence(NamedTuple):
 
     def after(self, start_ms: int, moment_ms: int) -> int | None:
         """The first time after ``moment_ms``; ``start_ms`` is one of an interval's times."""
+        # Here, as only what recurs needs APScheduler: programs that import kms.client don't.
+        from kms.recurrence import after_cron, after_interval
+
         if self.cron is not None:
             found = after_cron(self.cron, self.zone, moment_ms)
         else:
@@ -178,6 +180,8 @@ def _recurrence(found: Mapping[str, str], zone: ZoneInfo) -> Recurrence | None:
         raise BadHeaderError(f"{CRON} and {EVERY} exclude each other")
     if CRON not in found and EVERY not in found:
         return None
+    from kms.recurrence import after_cron
+
     _parsed(found, CRON, lambda text: after_cron(text, zone, 0))
     return Recurrence(
         found.get(CRON),

@@ -30,7 +30,7 @@ from kms.scheduler import DueScheduler
 from kms.settings import Settings
 from kms.store import CacheFile, PageReader, Reader, Writer
 from kms.systemd import Systemd
-from kms.web import View, WebServer, pages
+from kms.web import View, WebServer, Writing, pages
 from kms.worker import Worker
 
 _WATCH_SECONDS = 0.2
@@ -63,7 +63,9 @@ class Service:
                 {worker.name: worker.heartbeat for worker in self._workers},
                 stopping=lambda: any(worker.stopping.is_set() for worker in self._workers),
             )
-            self.web = WebServer(settings, pages(self._view, MetricsPage(*figures, metrics_reader)))
+            writing = exits.enter_context(closing(Writing(self._view)))
+            page = MetricsPage(*figures, metrics_reader)
+            self.web = WebServer(settings, pages(self._view, page), writing.changes())
             exits.callback(self.web.stop)
             self._exits = exits.pop_all()
 

@@ -31,6 +31,7 @@ from kms.settings_values import (
     DurationMs,
     FilePath,
     HttpPages,
+    HttpToken,
     InstanceId,
     LogFormat,
     LogLevel,
@@ -106,6 +107,11 @@ class Settings(SourcedSettings):
         default="all",
         description="What the HTTP port serves: all, or metrics for metrics and health alone, "
         "without the page and the JSON, which show what is scheduled to whoever can connect.",
+    )
+    kms_http_token: HttpToken = Field(
+        default=None,
+        description="With it, whoever sends it as Authorization: Bearer can schedule and cancel "
+        "over the HTTP port; without it nobody can. The port has no TLS of its own.",
     )
     kms_cache: FilePath = Field(
         default=Path("kms.sqlite"),

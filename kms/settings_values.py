@@ -33,6 +33,8 @@ FORMAT_OF: Mapping[str, str] = {
     "header_schedule_topics": "headers",
 }
 
+_SHORTEST_TOKEN = 16
+_TOKEN = re.compile(rf"[!-~]{{{_SHORTEST_TOKEN},}}")
 _BROKER = re.compile(r"(?:[a-zA-Z0-9._-]+|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})")
 
 
@@ -131,6 +133,13 @@ def _valid_name(value: str | None) -> str | None:
     return value
 
 
+def _valid_token(value: SecretStr | None) -> SecretStr | None:
+    # As a header can carry it, and too long to be guessed: nothing counts the attempts.
+    if value is not None and not _TOKEN.fullmatch(value.get_secret_value()):
+        raise ValueError("is something else")
+    return value
+
+
 def _valid_file_path(value: Path) -> Path:
     if value == Path():  # also what an empty text gives
         raise ValueError("names none")
@@ -169,6 +178,14 @@ InstanceId = Annotated[str | None, Allowed(_NAME_TEXT), AfterValidator(_valid_na
 Secret = Annotated[
     SecretStr | None,
     Allowed("a text, or with _FILE behind the name the path of a file that holds it"),
+]
+HttpToken = Annotated[
+    SecretStr | None,
+    Allowed(
+        f"at least {_SHORTEST_TOKEN} characters of ASCII without spaces, or with _FILE behind the "
+        "name the path of a file that holds them"
+    ),
+    AfterValidator(_valid_token),
 ]
 Address = Annotated[
     str, Allowed("an IP address or a host name"), Field(pattern=r"^[0-9a-zA-Z._:%-]+$")

@@ -58,6 +58,8 @@ kms_install() {
     rm -f "$stamp"
     .venv/bin/python -m pip --require-virtualenv install --quiet --disable-pip-version-check \
         -r requirements-dev.txt >&2 || return 1
+    # So that examples/, and programs of one's own, find kms without an installation.
+    echo "$PWD" >"$(echo .venv/lib/python3*/site-packages)/kms.pth"
     echo "$wanted" >"$stamp"
 }
 

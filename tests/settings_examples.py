@@ -29,6 +29,7 @@ DEFAULTS: dict[str, object] = {
     "prometheus_scraping_endpoint_port": 9095,
     "kms_http_address": "0.0.0.0",
     "kms_http_pages": "all",
+    "kms_http_token": None,
     "kms_cache": Path("kms.sqlite"),
     "kms_instance_id": None,
     "kms_delivery": "exactly-once",
@@ -58,6 +59,7 @@ VARIABLES = {
     "prometheus_scraping_endpoint_port": "PROMETHEUS_SCRAPING_ENDPOINT_PORT",
     "kms_http_address": "KMS_HTTP_ADDRESS",
     "kms_http_pages": "KMS_HTTP_PAGES",
+    "kms_http_token": "KMS_HTTP_TOKEN",
     "kms_cache": "KMS_CACHE",
     "kms_instance_id": "KMS_INSTANCE_ID",
     "kms_delivery": "KMS_DELIVERY",
@@ -71,7 +73,7 @@ VARIABLES = {
     "kms_log_level": "KMS_LOG_LEVEL",
     "kms_log_format": "KMS_LOG_FORMAT",
 }
-SECRET_SETTINGS = ("keystore_password", "truststore_password")
+SECRET_SETTINGS = ("keystore_password", "truststore_password", "kms_http_token")
 PROPERTIES = (
     "client.id",
     "compression.type",

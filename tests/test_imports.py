@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,7 +32,14 @@ KNOW_NOBODY = {
     "kms.heartbeat",
 }
 APART = {"kms.scheduler", "kms.consumer", "kms.producer"}
-TOP = {"kms.service", "kms.check", "kms.cli"}
+# The client is for other programs: beside the command line, and it knows nothing of the service.
+TOP = {"kms.service", "kms.check", "kms.cli", "kms.client"}
+CLIENT_KNOWS = (
+    *("kms.client", "kms.errors", "kms.settings", "kms.schedule", "kms.times", "kms.topics"),
+    *("kms.formats", "kms.kafka", "kms.kafka_properties", "kms.kinds"),
+)
+# What a program that only wants to schedule something would wait for, or have no use for.
+TOO_HEAVY = {"typer", "rich", "apscheduler", "prometheus_client", "jinja2", "sqlite3"}
 
 
 def module_of(path: Path) -> str:
@@ -113,6 +122,25 @@ def test_nobody_below_knows_the_top(package: str) -> None:
 
 def test_a_check_starts_no_thread_of_the_service() -> None:
     assert not reached_from("kms.check") & {*APART, "kms.service"}
+
+
+def test_the_client_knows_only_how_to_write_and_read() -> None:
+    imported = {
+        it for module in IMPORTS if is_part_of(module, "kms.client") for it in IMPORTS[module]
+    }
+    own = {it for it in imported & IMPORTS.keys() if it != "kms"}
+    assert own
+    assert {it for it in own if not any(is_part_of(it, known) for known in CLIENT_KNOWS)} == set()
+
+
+@pytest.mark.parametrize(("module", "comes"), [("kms.client", False), ("kms.cli", True)])
+def test_the_client_is_light(module: str, comes: bool) -> None:
+    code = f"import {module}, sys; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True
+    )
+    assert "confluent_kafka" in done.stdout.split()
+    assert bool(TOO_HEAVY & set(done.stdout.split())) is comes
 
 
 @pytest.mark.parametrize("path", FILES, ids=[module_of(path) for path in FILES])

@@ -120,7 +120,7 @@ class TestSecrets:
 
 
 class TestSecretSettings:
-    @pytest.mark.parametrize("name", SECRET_SETTINGS)
+    @pytest.mark.parametrize("name", ["keystore_password", "truststore_password"])
     def test_a_variable_beats_the_file(self, name: str) -> None:
         variable = VARIABLES[name]
         settings = load({}, {variable: f" {SECRET} "}, toml_of({name: "other"}))
@@ -146,6 +146,15 @@ class TestSecretSettings:
             assert settings.source(name).startswith(origin)
             assert settings.ignored_variables == ()
             assert SECRET not in repr(settings) + str(settings.shown())
+
+    @pytest.mark.parametrize(
+        "token", ["x" * 15, "x" * 16 + "\n", "x" * 8 + " " + "x" * 8, "é" * 16]
+    )
+    def test_a_token_that_could_be_guessed_or_not_be_sent(self, token: str) -> None:
+        assert revealed(load({}, {"KMS_HTTP_TOKEN": "x" * 16}), "kms_http_token") == "x" * 16
+        said = refusal({}, {"KMS_HTTP_TOKEN": token})
+        assert "KMS_HTTP_TOKEN must be at least 16 characters of ASCII" in said
+        assert token.strip() not in said
 
     def test_a_flag_beats_a_variable(self, tmp_path: Path) -> None:
         path = tmp_path / "secret"

@@ -158,14 +158,14 @@ class Demo:
         self._say("kms", f"runs as process {service.pid}; its metrics: {service.metrics_url}")
 
     def _send(self) -> tuple[dict[bytes, Schedule], _Sent]:
-        sender, encode = Sender(self._settings), AVRO.encode_value
         steps = plan(self._target, times.now_ms())
         sent: _Sent = {}
-        for name, schedule, note in steps:
-            value = None if schedule is None else encode(schedule)
-            where = sender.send(self._source, name, value)
-            sent[name] = where, times.now_ms()
-            self._say("sent", f"{name.decode():<10} {note}")
+        with closing(Sender(self._settings)) as sender:
+            for name, schedule, note in steps:
+                value = None if schedule is None else AVRO.encode_value(schedule)
+                where = sender.send(self._source, name, value)
+                sent[name] = where, times.now_ms()
+                self._say("sent", f"{name.decode():<10} {note}")
         return expected(steps), sent
 
     def _watch(

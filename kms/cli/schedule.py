@@ -105,7 +105,8 @@ def schedule(
     topic = _only_topic(settings, on)
     record = formats_of(settings.formats).get(topic, AVRO).encode(wanted)
     _must_exist(settings, topic)
-    Sender(settings).send(topic, new_id, record.value, headers=record.headers)
+    with closing(Sender(settings)) as sender:
+        sender.send(topic, new_id, record.value, headers=record.headers)
     if due_ms <= times.now_ms():
         moment = times.iso_time(due_ms)
         typer.echo(f"Its time, {moment}, is past: it fires at once.", err=True)
@@ -134,15 +135,16 @@ def cancel(
     """
     shown = values.shown(schedule_id)
     known = _known(settings, schedule_id, on)
-    sender = Sender(settings)
-    for where in known:
-        sender.send(where.topic, schedule_id, None, where.partition)
-        typer.echo(f"cancelled {shown} on {where}")
+    with closing(Sender(settings)) as sender:
+        for where in known:
+            sender.send(where.topic, schedule_id, None, where.partition)
+            typer.echo(f"cancelled {shown} on {where}")
+        if not known:
+            topic = _only_topic(settings, on)
+            _must_exist(settings, topic)
+            where = sender.send(topic, schedule_id, None)
+            typer.echo(f"cancelled {shown} on {where}")
     if not known:
-        topic = _only_topic(settings, on)
-        _must_exist(settings, topic)
-        where = sender.send(topic, schedule_id, None)
-        typer.echo(f"cancelled {shown} on {where}")
         if settings.kms_cache.exists():
             reason = f"The cache {settings.kms_cache} does not know {shown} as pending"
         else:

@@ -9,13 +9,15 @@ from kms.kafka.config import (
     transactional_id,
 )
 from kms.kafka.examiner import Examiner, GroupView, Member, TopicView
+from kms.kafka.joined import JoinedWriter, Producer
+from kms.kafka.murmur2 import java_partition
 from kms.kafka.offsets import Offsets
 from kms.kafka.probe import Probe, Probed
 from kms.kafka.reach import Reached, client_versions, reach
 from kms.kafka.reader import AssignmentListener, Polled, TopicReader
 from kms.kafka.sender import Sender
 from kms.kafka.stretch import StretchReader
-from kms.kafka.tail import Tail, TailRecord, read_all
+from kms.kafka.tail import Tail, TailRecord, read_all, read_partition
 from kms.kafka.values import TopicPartition
 from kms.kafka.writer import PlainWriter, TransactionalWriter, Undelivered, Writer
 
@@ -24,12 +26,14 @@ __all__ = [
     "AssignmentListener",
     "Examiner",
     "GroupView",
+    "JoinedWriter",
     "Member",
     "Offsets",
     "PlainWriter",
     "Polled",
     "Probe",
     "Probed",
+    "Producer",
     "Reached",
     "Sender",
     "StretchReader",
@@ -46,9 +50,11 @@ __all__ = [
     "checked_properties",
     "client_versions",
     "instance_name",
+    "java_partition",
     "not_allowed",
     "reach",
     "read_all",
+    "read_partition",
     "rebalance_timeout_ms",
     "transactional_id",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import confluent_kafka as ck
@@ -19,6 +19,7 @@ from kms.settings import Settings
 
 _POLL_SECONDS = 0.1
 _LIMIT = 1_000
+_TIMEOUT_SECONDS = 20.0
 
 
 class TailRecord(NamedTuple):
@@ -33,14 +34,20 @@ class TailRecord(NamedTuple):
 
 
 class Tail:
-    """A read_committed consumer of every partition of some topics, from the first record on.
+    """A read_committed consumer of some topics, from the first record on.
 
-    It joins no group and commits nothing. ``ends`` are the offsets at which the end of a
-    partition was last reported; everything committed before them was delivered.
+    Of every partition, or of those in ``only``. It joins no group and commits nothing. ``ends``
+    are the offsets at which the end of a partition was last reported; everything committed before
+    them was delivered.
     """
 
-    def __init__(self, settings: Settings, topics: Iterable[str]) -> None:
-        self.partitions = _partitions(settings, topics)
+    def __init__(
+        self,
+        settings: Settings,
+        topics: Iterable[str],
+        only: Sequence[TopicPartition] | None = None,
+    ) -> None:
+        self.partitions = _partitions(settings, topics) if only is None else only
         self.ends: dict[TopicPartition, int] = {}
         config = common_config(settings) | {
             "group.id": "kms-tail",  # the client wants one; it is never joined
@@ -91,17 +98,27 @@ class Tail:
 
 
 def read_all(
-    settings: Settings, topics: Iterable[str], timeout_seconds: float = 20.0
+    settings: Settings, topics: Iterable[str], timeout_seconds: float = _TIMEOUT_SECONDS
 ) -> list[TailRecord]:
     """Every committed record up to the end of the log as it is now, open transactions awaited.
 
     Raises RetriableKafkaError if that takes longer than the timeout.
     """
+    return list(_read(settings, Tail(settings, topics), timeout_seconds))
+
+
+def read_partition(
+    settings: Settings, where: TopicPartition, timeout_seconds: float = _TIMEOUT_SECONDS
+) -> Iterator[TailRecord]:
+    """The same of one partition, record by record as they come."""
+    return _read(settings, Tail(settings, (), [where]), timeout_seconds)
+
+
+def _read(settings: Settings, tail: Tail, timeout_seconds: float) -> Iterator[TailRecord]:
     deadline = time.monotonic() + timeout_seconds
-    tail, offsets = Tail(settings, topics), Offsets(settings)
+    offsets = Offsets(settings)
     try:
         watermarks = offsets.high_watermarks(tail.partitions)
-        found: list[TailRecord] = []
         # The high watermark: reported ends stop at the last stable offset for as long as a
         # transaction's markers are on their way (design section 4).
         while any(tail.ends.get(where, -1) < high for where, high in watermarks.items()):
@@ -110,8 +127,7 @@ def read_all(
                     f"Not everything could be read within {timeout_seconds:.0f} s: a transaction "
                     "is open, or Kafka is out of reach."
                 )
-            found += tail.poll(_POLL_SECONDS)
-        return found
+            yield from tail.poll(_POLL_SECONDS)
     finally:
         tail.close()
         offsets.close()

@@ -14,6 +14,7 @@ from kms.kafka import TopicPartition
 from kms.schedule import Schedule
 from kms.store import PageReader, Place, Waiting
 from kms.times import iso_time
+from kms.web.json_pages import Json, exact
 from kms.web.question import Question, cursor
 from kms.web.view import View
 
@@ -25,8 +26,6 @@ _WHOLE = 1_048_576  # bytes of one schedule's key, value and headers; the rest i
 _SAME_ID = 10  # schedules under one id: of as many topics
 _LONGEST_PATH = 8_000  # a longer one is refused as a request
 _LONGEST_TEXT = 1_000
-
-Json = dict[str, Any]
 
 
 class Page(NamedTuple):
@@ -154,7 +153,7 @@ def _summary(view: View, found: Waiting, owned: dict[int, TopicPartition]) -> Js
     schedule = view.read(found)
     target = None if schedule is None else schedule.topic
     return {
-        "id": _exact(found.id),
+        "id": exact(found.id),
         "path": path_of(found.id),
         **_facts(found, owned, schedule),
         "target": target if target is None else target[:LONGEST_NAME],
@@ -164,7 +163,7 @@ def _summary(view: View, found: Waiting, owned: dict[int, TopicPartition]) -> Js
 def _whole(view: View, found: Waiting, owned: dict[int, TopicPartition]) -> Json:
     schedule = view.read(found)
     room = _Room(_WHOLE)
-    answer = {"id": _exact(found.id), **_facts(found, owned, schedule)}
+    answer = {"id": exact(found.id), **_facts(found, owned, schedule)}
     if schedule is None:
         return answer | {"record": room.take(found.value)}
     return answer | {
@@ -217,13 +216,5 @@ class _Room:
         kept = data[: max(self.left, 0)]
         self.left -= len(kept)
         if len(kept) == len(data):
-            return _exact(data)
+            return exact(data)
         return {"base64": base64.b64encode(kept).decode(), "cut": True, "bytes": len(data)}
-
-
-def _exact(data: bytes) -> Json:
-    """Text where it is UTF-8, else base64."""
-    try:
-        return {"text": data.decode()}
-    except UnicodeDecodeError:
-        return {"base64": base64.b64encode(data).decode()}

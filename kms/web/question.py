@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -58,6 +59,12 @@ def asked(query: str) -> Question:
     )
 
 
+def asked_topic(query: str) -> str | None:
+    """The schedule topic, the only parameter of a cancel. Raises QuestionError."""
+    found = _parameters(query, ("topic",))
+    return _text("topic", found["topic"]) if "topic" in found else None
+
+
 def cursor(place: Place) -> str:
     """A place as the parameter ``cursor``."""
     return f"{place.due_ms}_{place.offset}_{place.number}"
@@ -66,13 +73,13 @@ def cursor(place: Place) -> str:
 _FIRST = Place(-_LARGEST - 1, -1, -1)
 
 
-def _parameters(query: str) -> dict[str, bytes]:
+def _parameters(query: str, names: Collection[str] = NAMES) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for part in filter(None, query.split("&")):
         encoded, _, value = part.partition("=")
         name = unquote_to_bytes(encoded).decode(errors="replace")
-        if name not in NAMES:
-            raise QuestionError(f"{_quoted(name)} is no parameter: there are {', '.join(NAMES)}.")
+        if name not in names:
+            raise QuestionError(f"{_quoted(name)} is no parameter: there are {', '.join(names)}.")
         if name in found:
             raise QuestionError(f"{name} is there twice: give it once.")
         found[name] = unquote_to_bytes(value.replace("+", " "))

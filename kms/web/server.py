@@ -6,21 +6,21 @@ import errno
 import socket
 
 from kms.errors import SettingsError
-from kms.http_port import HttpPort, Pages
+from kms.http_port import NO_CHANGES, Changes, HttpPort, Pages
 from kms.settings import Settings
 
 
 class WebServer:
-    """Serves ``pages`` until ``stop``; ``port`` is the one it really listens on.
+    """Serves ``pages`` and ``changes`` until ``stop``; ``port`` is the one it really listens on.
 
     ``url`` is where people find it, without a path. Raises SettingsError if the port is taken, or
     the address is not one of this machine.
     """
 
-    def __init__(self, settings: Settings, pages: Pages) -> None:
+    def __init__(self, settings: Settings, pages: Pages, changes: Changes = NO_CHANGES) -> None:
         address, port = settings.kms_http_address, settings.prometheus_scraping_endpoint_port
         try:
-            self._http = HttpPort(address, port, pages)
+            self._http = HttpPort(address, port, pages, changes)
         except OSError as error:
             reason = error.strerror or error
             if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:

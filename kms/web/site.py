@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
 
 from kms.http_port import Page, Pages, Request
 from kms.web import answers
 from kms.web.health import Health
+from kms.web.json_pages import complaint, guarded, json_page
+from kms.web.openapi import document
 from kms.web.page import HtmlPage
-from kms.web.question import QuestionError, asked
-from kms.web.view import BusyError, View
-
-_JSON = {
-    "Content-Type": "application/json",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
+from kms.web.question import asked
+from kms.web.view import View
 
 
 def pages(view: View, metrics: Callable[[Request], Page]) -> Pages:
@@ -29,37 +21,25 @@ def pages(view: View, metrics: Callable[[Request], Page]) -> Pages:
         "/metrics": metrics,
         "/health/live": lambda _: _health("live", view.live(), threads=_ages(view)),
         "/health/ready": lambda _: _health("ready", view.ready()),
+        "/openapi.json": lambda _: json_page(document(view.settings)),
     }
     if view.settings.kms_http_pages == "all":
         found |= {
-            "/": _guarded(HtmlPage(view)),
-            "/info": _guarded(lambda _: _json(answers.info(view))),
-            "/schedules": _guarded(lambda it: _json(answers.schedules(view, asked(it.query)))),
-            "/schedules/": _guarded(lambda it: _schedule(view, it)),
+            "/": guarded(HtmlPage(view)),
+            "/info": guarded(lambda _: json_page(answers.info(view))),
+            "/schedules": guarded(lambda it: json_page(answers.schedules(view, asked(it.query)))),
+            "/schedules/": guarded(lambda it: _schedule(view, it)),
         }
     return found
 
 
-def _guarded(answer: Callable[[Request], Page]) -> Callable[[Request], Page]:
-    def guarded(request: Request) -> Page:
-        try:
-            return answer(request)
-        except QuestionError as error:
-            return _complaint(HTTPStatus.BAD_REQUEST, str(error))
-        except BusyError:
-            page = _complaint(HTTPStatus.SERVICE_UNAVAILABLE, "Too many ask at once: try again.")
-            return page._replace(headers={**page.headers, "Retry-After": "1"})
-
-    return guarded
-
-
 def _schedule(view: View, request: Request) -> Page:
     if request.query:
-        return _complaint(HTTPStatus.BAD_REQUEST, "A single schedule has no parameters.")
+        return complaint(HTTPStatus.BAD_REQUEST, "A single schedule has no parameters.")
     found = answers.schedule(view, request.rest)
     if found is not None:
-        return _json(found)
-    return _complaint(
+        return json_page(found)
+    return complaint(
         HTTPStatus.NOT_FOUND,
         "No schedule with this id is pending on the partitions of this instance: it has fired, "
         "was cancelled, was never there, or is with another instance.",
@@ -68,17 +48,8 @@ def _schedule(view: View, request: Request) -> Page:
 
 def _health(name: str, health: Health, **more: object) -> Page:
     status = HTTPStatus.OK if health.good else HTTPStatus.SERVICE_UNAVAILABLE
-    return _json({name: health.good, "why": health.why, **more}, status)
+    return json_page({name: health.good, "why": health.why, **more}, status)
 
 
 def _ages(view: View) -> dict[str, float]:
     return {name: round(age, 3) for name, age in view.ages_seconds().items()}
-
-
-def _complaint(status: HTTPStatus, sentence: str) -> Page:
-    return _json({"error": sentence}, status)
-
-
-def _json(answer: Any, status: HTTPStatus = HTTPStatus.OK) -> Page:
-    # In ASCII, so that nothing in it can turn a terminal's text around or clear its screen.
-    return Page(json.dumps(answer, indent=1).encode() + b"\n", _JSON, status)

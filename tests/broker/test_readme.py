@@ -37,6 +37,7 @@ NOT_RUN = {
     r"^(sudo |systemctl |journalctl |systemd-analyze )": "changes the machine",
     r"^kafka-acls\.sh ": "tests/broker/test_acls.py sets these, and runs kms with them",
     r"^\w+=\S*$": "a setting and no command",
+    r"^curl .*Authorization": "tests/broker/test_web_writing.py does, with a token",
     r"^keytool ": "needs Java's tools; tests/broker/test_security.py reads what it writes",
 }
 # Of what is run, this becomes that.

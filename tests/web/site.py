@@ -23,7 +23,7 @@ from kms.kafka import TopicPartition
 from kms.schedule import Row, Schedule
 from kms.settings import Settings
 from kms.store import CacheFile, PageReader, PartitionRows, Writer
-from kms.web import View, WebServer, pages
+from kms.web import View, WebServer, Writing, pages
 from tests.http_client import page
 
 SECONDS = 20.0
@@ -39,6 +39,17 @@ class Answer(NamedTuple):
     @property
     def json(self) -> Any:
         return json.loads(self.body)
+
+
+def asked(url: str, method: str = "GET", **more: Any) -> Answer:
+    """The answer to a request, whatever its status; ``data`` and ``headers`` are more of it."""
+    request = urllib.request.Request(url, method=method, **more)
+    try:
+        with urllib.request.urlopen(request, timeout=SECONDS) as answer:
+            return Answer(answer.status, dict(answer.headers), answer.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return Answer(error.code, dict(error.headers), error.read())
 
 
 class Site:
@@ -64,7 +75,8 @@ class Site:
             lambda: self.stopping,
         )
         self.pages = pages(self.view, page)
-        self.server = WebServer(settings, self.pages)
+        self.writing = Writing(self.view)
+        self.server = WebServer(settings, self.pages, self.writing.changes())
 
     def assign(self, topic: str = "schedules", partition: int = 0, *, firing: bool = True) -> None:
         """A partition is assigned; one that fires is folded to its end."""
@@ -101,17 +113,9 @@ class Site:
             self._writer.note([Failure(due, 3, 1_000, 4_102_444_800_000, *failed)])
         return offset
 
-    def get(self, path: str, method: str = "GET") -> Answer:
+    def get(self, path: str, method: str = "GET", **more: Any) -> Answer:
         """Ask for it over HTTP."""
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.server.port}{path}", method=method
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=SECONDS) as answer:
-                return Answer(answer.status, dict(answer.headers), answer.read())
-        except urllib.error.HTTPError as error:
-            with error:
-                return Answer(error.code, dict(error.headers), error.read())
+        return asked(f"http://127.0.0.1:{self.server.port}{path}", method, **more)
 
     def asked(self, path: str, query: str = "", rest: str = "") -> Page:
         """The same without HTTP."""

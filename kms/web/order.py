@@ -1,0 +1,182 @@
+"""What ``POST /schedules`` asks for: a body that makes no sense raises a sentence."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import uuid
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, NamedTuple, NoReturn, TypeVar
+
+from kms import times
+from kms.schedule import Header, Schedule
+from kms.topics import check_topic_name
+from kms.web.question import QuestionError
+
+LONGEST_ID = 500  # characters, so that its path is no longer than a request may be
+LATEST_MS = 253_402_300_799_999  # the end of the year 9999, as ISO 8601 ends
+NAMES = (
+    *("to", "at", "in", "key", "key_base64", "value", "value_base64", "headers"),
+    *("id", "topic"),
+)
+T = TypeVar("T")
+
+
+class Order(NamedTuple):
+    """A schedule to be written; ``topic`` is the schedule topic, None if it is not said."""
+
+    id: str
+    topic: str | None
+    schedule: Schedule
+
+
+def ordered(body: bytes) -> Order:
+    """The order of a request's body. Raises QuestionError."""
+    found = _object(body)
+    for name in found:
+        if name not in NAMES:
+            raise QuestionError(f"{name[:60]!a} is no field: there are {', '.join(NAMES)}.")
+    if "to" not in found:
+        raise QuestionError("to is missing: the topic to send the message to.")
+    schedule = Schedule(
+        _due_ms(found),
+        _named(found, "to", _topic),
+        _either(found, "key") or b"",
+        _either(found, "value"),
+        _headers(found),
+    )
+    schedule_id = _named(found, "id", _id) if "id" in found else str(uuid.uuid4())
+    return Order(
+        schedule_id, _named(found, "topic", _topic) if "topic" in found else None, schedule
+    )
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(body.decode(), parse_constant=_no_json, object_pairs_hook=_once)
+    except (ValueError, RecursionError):  # ValueError: no UTF-8, no JSON, too many digits
+        raise QuestionError("The body is no JSON in UTF-8, or has a name twice.") from None
+    if not isinstance(found, dict):
+        raise QuestionError("The body is no JSON object.")
+    return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise ValueError("a name is there twice")
+    return dict(pairs)
+
+
+def _no_json(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _named(found: dict[str, Any], name: str, read: Callable[[Any], T]) -> T:
+    try:
+        return read(found[name])
+    except ValueError as error:
+        raise QuestionError(f"{name}: {error}") from None
+
+
+def _due_ms(found: dict[str, Any]) -> int:
+    if ("at" in found) == ("in" in found):
+        raise QuestionError("Give one of at, a time, and in, a duration like 2h30m.")
+    if "at" in found:
+        return _named(found, "at", _time)
+    due_ms = times.now_ms() + _named(found, "in", _duration)
+    if due_ms > LATEST_MS:
+        raise QuestionError("in: that is later than the year 9999.")
+    return due_ms
+
+
+def _time(value: Any) -> int:
+    if isinstance(value, str):
+        try:
+            aware = datetime.fromisoformat(value).utcoffset() is not None
+        except ValueError:
+            aware = False
+        if not aware:
+            raise ValueError("give ISO 8601 with Z or an offset, like 2030-01-31T12:00:00Z.")
+        return times.parse_time(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # to JSON it is the same number
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LATEST_MS:
+        raise ValueError("give milliseconds since 1970, to the year 9999, or ISO 8601.")
+    return value
+
+
+def _duration(value: Any) -> int:
+    return times.parse_duration(_text(value))
+
+
+def _topic(value: Any) -> str:
+    return check_topic_name(_text(value))
+
+
+def _id(value: Any) -> str:
+    text = _text(value)
+    if not 1 <= len(text) <= LONGEST_ID:
+        raise ValueError(f"give 1 to {LONGEST_ID} characters.")
+    return text
+
+
+def _either(found: dict[str, Any], name: str) -> bytes | None:
+    """Text, or base64 under another name; null and nothing are None."""
+    encoded = f"{name}_base64"
+    if name in found and encoded in found:
+        raise QuestionError(f"{name} and {encoded} are both given: leave one out.")
+    if found.get(encoded) is not None:
+        return _named(found, encoded, _bytes)
+    if found.get(name) is not None:
+        return _named(found, name, _utf8)
+    return None
+
+
+def _headers(found: dict[str, Any]) -> tuple[Header, ...]:
+    values = found.get("headers")
+    if values is not None and not isinstance(values, dict):
+        raise QuestionError("headers: give an object.")
+    return tuple(
+        (
+            _named({"headers": name}, "headers", _header_name),
+            _named({"headers": value}, "headers", _header_value),
+        )
+        for name, value in (values or {}).items()
+    )
+
+
+def _header_name(value: Any) -> str:
+    if "\0" in _text(value):
+        raise ValueError("a name holds a NUL, which would cut it.")
+    return str(value)
+
+
+def _header_value(value: Any) -> bytes:
+    if isinstance(value, dict) and value.keys() == {"base64"}:
+        return _bytes(value["base64"])
+    if not isinstance(value, str):
+        raise ValueError('a value is a text, or {"base64": ...}.')
+    return _utf8(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("give a text.")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("it holds half a character.") from None
+    return value
+
+
+def _utf8(value: Any) -> bytes:
+    return _text(value).encode()
+
+
+def _bytes(value: Any) -> bytes:
+    try:
+        return base64.b64decode(_text(value), validate=True)
+    except binascii.Error:
+        raise ValueError("it is no base64.") from None

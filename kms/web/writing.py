@@ -1,0 +1,184 @@
+"""``POST /schedules`` and ``DELETE /schedules/{id}``: each writes one record, and nothing else."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import threading
+from collections.abc import Callable
+from http import HTTPStatus
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from kms.errors import FormatError, KafkaError, UndeliverableError
+from kms.formats import formats_of
+from kms.http_port import NO_CHANGES, Change, Changes, Page, Request
+from kms.kafka import Admin, Sender, TopicPartition
+from kms.settings import Settings
+from kms.times import iso_time
+from kms.web.json_pages import complaint, exact, guarded, json_page
+from kms.web.order import Order, ordered
+from kms.web.question import QuestionError, asked_topic
+from kms.web.view import View
+
+# Shorter than the port keeps a connection: the answer shall still arrive.
+_SECONDS = 7.0
+_ANY_PARTITION = -1
+
+_log = logging.getLogger(__name__)
+
+
+class Writing:
+    """What writes schedule records for whoever has the token; safe from any thread.
+
+    Its producer is made with the first record. ``close`` ends it.
+    """
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._settings: Settings = view.settings
+        self._forms = formats_of(self._settings.formats)
+        self._there: set[str] = set()
+        self._making = threading.Lock()
+        self._sender: Sender | None = None
+
+    def changes(self) -> Changes:
+        """None without a token."""
+        if self._settings.kms_http_token is None:
+            return NO_CHANGES
+        return {
+            "POST": {"/schedules": Change(self._refused_body, self._answering(self._post))},
+            "DELETE": {"/schedules/": Change(self._refused, self._answering(self._delete))},
+        }
+
+    def close(self) -> None:
+        """Wait for what is on its way."""
+        with self._making:
+            if self._sender is not None:
+                self._sender.close()
+
+    def _refused(self, request: Request) -> Page | None:
+        token = self._settings.kms_http_token
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        wanted = token.get_secret_value() if token is not None else ""
+        if scheme.lower() == "bearer" and _is_same(given.strip(), wanted):
+            return None
+        # RFC 6750: without any credentials no error, for that would be a hint.
+        wrong = ', error="invalid_token"' if scheme else ""
+        page = complaint(
+            HTTPStatus.UNAUTHORIZED,
+            "This needs the header Authorization: Bearer with the token of KMS_HTTP_TOKEN.",
+        )
+        challenge = {"WWW-Authenticate": f'Bearer realm="kms"{wrong}'}
+        return page._replace(headers={**page.headers, **challenge})
+
+    def _refused_body(self, request: Request) -> Page | None:
+        kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        refusal = self._refused(request)
+        if refusal is None and kind != "application/json":
+            return complaint(
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send Content-Type: application/json."
+            )
+        return refusal
+
+    def _answering(self, change: Callable[[Request], Page]) -> Callable[[Request], Page]:
+        change = guarded(change)
+
+        def answering(request: Request) -> Page:
+            try:
+                return change(request)
+            except UndeliverableError as error:
+                if error.reason == "too-large":
+                    return complaint(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"{error}.")
+                return _unwritten(error)
+            except KafkaError as error:
+                return _unwritten(error)
+
+        return answering
+
+    def _post(self, request: Request) -> Page:
+        if request.query:
+            raise QuestionError("This takes no parameters: all is in the body.")
+        order = ordered(request.body)
+        topic = self._topic(order.topic)
+        where = self._write(topic, order)
+        due_ms = order.schedule.due_ms
+        page = json_page(
+            {
+                "id": order.id,
+                "schedule_topic": where.topic,
+                "partition": where.partition,
+                "due": iso_time(due_ms),
+                "due_ms": due_ms,
+            },
+            HTTPStatus.CREATED,
+        )
+        location = f"/schedules/{quote_from_bytes(order.id.encode(), safe='')}"
+        return page._replace(headers={**page.headers, "Location": location})
+
+    def _write(self, topic: str, order: Order) -> TopicPartition:
+        try:
+            body = self._forms[topic].encode(order.schedule)
+        except FormatError as error:
+            raise QuestionError(f"This can't be written to {topic}: {error}.") from error
+        schedule_id = order.id.encode()
+        return self._producer(topic).send(topic, schedule_id, body.value, headers=body.headers)
+
+    def _delete(self, request: Request) -> Page:
+        schedule_id = unquote_to_bytes(request.rest)
+        if not schedule_id:
+            raise QuestionError("The path has no id.")
+        said = asked_topic(request.query)
+        # Where it is pending, as far as this instance knows: other clients may have partitioned
+        # otherwise. What it does not know lies where kms and Java's clients put it.
+        with self._view.reading() as reader:
+            owned = self._view.owned()
+            found = {owned[it.place.number] for it in reader.named(owned, schedule_id)}
+        found = {where for where in found if said in (None, where.topic)}
+        if len({where.topic for where in found}) == 1:
+            places = sorted(found)
+        else:
+            places = [TopicPartition(self._topic(said), _ANY_PARTITION)]
+        for topic, partition in places:
+            where = self._producer(topic).send(topic, schedule_id, None, partition)
+        return json_page(
+            {
+                "id": exact(schedule_id),
+                "schedule_topic": where.topic,
+                "partition": where.partition,
+                "was_pending": bool(found),
+            }
+        )
+
+    def _topic(self, said: str | None) -> str:
+        topics = self._settings.topics
+        if said is None and len(topics) == 1:
+            return topics[0]
+        if said is None or said not in topics:
+            what = "is missing" if said is None else f"is {said[:60]!a}"
+            raise QuestionError(f"topic {what}: the schedule topics are {', '.join(topics)}.")
+        return said
+
+    def _producer(self, topic: str) -> Sender:
+        with self._making:
+            owned = {where.topic for where in self._view.owned().values()}
+            if topic not in self._there | owned:
+                # Just to produce to it could create it, with a configuration that loses schedules.
+                if Admin(self._settings).topics([topic])[topic] is None:
+                    raise KafkaError(f"The schedule topic {topic} does not exist")
+                self._there.add(topic)
+            if self._sender is None:
+                self._sender = Sender(self._settings, _SECONDS)
+            return self._sender
+
+
+def _is_same(given: str, token: str) -> bool:
+    return hmac.compare_digest(given.encode("latin-1", errors="replace"), token.encode())
+
+
+def _unwritten(error: KafkaError) -> Page:
+    _log.warning("A schedule that came by HTTP was not written: %s.", str(error).rstrip("."))
+    page = complaint(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        f"{str(error).rstrip('.')}. Try again, with the same id, so that there is one.",
+    )
+    return page._replace(headers={**page.headers, "Retry-After": "1"})
