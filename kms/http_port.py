@@ -29,7 +29,7 @@ REQUEST_SECONDS = 10.0
 _METHODS = ("GET", "HEAD")
 _ORIGIN = re.compile(r"https?://[^/?#]*(?=/)", re.IGNORECASE)
 _WATCH_SECONDS = 0.5
-_DRAIN_SECONDS = 0.5
+_DRAIN_SECONDS = 2.0
 _TEXT = {"Content-Type": "text/plain; charset=utf-8"}
 
 _log = logging.getLogger(__name__)
