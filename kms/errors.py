@@ -59,6 +59,10 @@ class FormatError(KmsError):
     """Bytes that are no schedule; the text says why."""
 
 
+class RegistryAwayError(KmsError):
+    """The schema registry has not said yet what is needed; the same call may succeed later."""
+
+
 class KafkaError(KmsError):
     """Kafka answered with an error that trying again does not heal."""
 

@@ -59,6 +59,7 @@ class ConsumerFigures:
     caught_up: int = 0  # of the assigned partitions, those that may fire
     left_to_load: int = 0  # records of the partitions that may not yet
     loaded: int = 0
+    held: int = 0  # partitions that wait for a schema
     assigned_at: float | None = None  # monotonic, the last change; None while not in the group
     errors: Errors = field(default_factory=Errors)
 

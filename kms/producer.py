@@ -15,14 +15,13 @@ from kms.delivery import Delivery, Refused
 from kms.due import BATCH, Due, DueQueue
 from kms.errors import (
     AbortTransactionError,
-    FormatError,
     RetriableKafkaError,
     UndeliverableError,
 )
 from kms.failures import Failure, FailureLog, Failures, Patience, letter_headers, stays
 from kms.figures import RECENT, ProducerFigures
 from kms.kafka import TopicPartition
-from kms.messages import Job, Letter, as_fired
+from kms.messages import Job, Letter, as_fired, schedule_of
 from kms.schedule import Schedule, is_stand_in
 from kms.settings import Settings
 from kms.targets import Targets
@@ -154,11 +153,7 @@ class ScheduleProducer(Worker):
             return _UNREAD  # it is written again as it is, whatever it is
         if is_stand_in(due.id, due.offset):
             raise UndeliverableError("it has no key", "null-id", permanent=True)
-        schedule, due.schedule = due.schedule, None  # a claim is kept, its message need not be
-        try:
-            return schedule or self._assignment.decode(due)
-        except FormatError as error:
-            raise UndeliverableError(str(error), "undecodable", permanent=True) from error
+        return schedule_of(self._assignment, due)
 
     def _send(self, jobs: Sequence[Job], before: Snapshot) -> _Attempt:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,6 +75,14 @@ class Reader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection = connect_for_reading(path)
+
+    def schemas(self, registry: str) -> dict[int, tuple[str, ...]]:
+        """The schemas that were remembered of this registry, by id."""
+        with cache_errors(self._path):
+            found = self._connection.execute(
+                "SELECT id, texts FROM schemas WHERE registry = ?", (registry,)
+            ).fetchall()
+        return {schema_id: tuple(json.loads(texts)) for schema_id, texts in found}
 
     def due(self, number: int, after: Position, until_ms: int, limit: int) -> list[Due]:
         """At most ``limit`` rows of a partition due at ``until_ms``, in order, past ``after``."""
