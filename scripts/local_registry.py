@@ -1,4 +1,4 @@
-"""A schema registry for tests and development: Apicurio's, a local process, with Confluent's API."""
+"""A schema registry for tests: Apicurio's, as a local process, with Confluent's API."""
 
 from __future__ import annotations
 
