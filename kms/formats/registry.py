@@ -12,7 +12,7 @@ from kms.formats.resolution import Resolution
 from kms.formats.schemas import Schemas
 from kms.schedule import Schedule, Written
 
-_PREFIX = struct.Struct(">bI")  # the magic byte, 0, and the schema's id
+_PREFIX = struct.Struct(">bi")  # the magic byte, 0, and the schema's id
 
 
 class Registry:
@@ -54,8 +54,8 @@ class Registry:
 
     def _read(self, record: Written) -> dict[str, Any]:
         value = record.value or b""
-        if len(value) < _PREFIX.size or value[0] != 0:
+        magic, schema_id = _PREFIX.unpack_from(value) if len(value) >= _PREFIX.size else (-1, -1)
+        if magic != 0 or schema_id < 0:
             raise FormatError("it does not begin with a 0 and a schema's id of 4 bytes")
-        _, schema_id = _PREFIX.unpack_from(value)
         resolution = self._schemas.resolution(schema_id, record.written_ms)
         return resolution.read(value[_PREFIX.size :])

@@ -34,6 +34,9 @@ class SchemaSource(Protocol):
     def to_write(self, subject: str, ours: str) -> tuple[int, Texts]:
         """The id of the newest schema of a subject, and that; of ours where there is none yet."""
 
+    def close(self) -> None:
+        """Every further question is a RegistryAwayError."""
+
 
 @dataclass
 class _Asked:
@@ -85,6 +88,7 @@ class Schemas:
     def close(self) -> None:
         """Ask no more; a question that runs ends by its own timeout."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self.source.close()
 
     def _ask(self, schema_id: int, written_ms: int) -> FormatError | RegistryAwayError:
         now = time.monotonic()

@@ -85,6 +85,10 @@ class SchemaRegistry:
             schema_id = newest.schema_id or 0
             return schema_id, self._texts(newest.schema, schema_id)
 
+    def close(self) -> None:
+        """Every further question is a RegistryAwayError."""
+        self._client.close()
+
     def _texts(self, schema: Schema, schema_id: int) -> tuple[str, ...]:
         if schema.schema_type not in (None, "AVRO"):
             raise FormatError(f"schema {schema_id} is {schema.schema_type}, not Avro")

@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,7 +85,7 @@ def test_writers_of_other_versions(cluster: Cluster, instance: MakeInstance, sce
         "value": b"\x00\xff",
         "headers": {"h": b"1"},
         "owner": {"topic": "somebody"},
-        "price": 12,
+        "price": Decimal(12),
         "tags": ["a", "b"],
     }
     cluster.write(scene.topic, b"1", scene.writers.by_serializer(scene.topic, LARGER, larger))
@@ -114,6 +115,7 @@ def test_what_is_no_schedule(cluster: Cluster, instance: MakeInstance, scene: Sc
     bad = {
         b"plain Avro": scene.whole(whole, b"k")[5:],
         b"short": b"\x00\x00",
+        b"negative": b"\x00\xff\xff\xff\xff\x00",
         b"cut": scene.whole(whole, b"k")[:-1],
         b"longer": scene.whole(whole, b"k") + b"\x00",
         b"other record": scene.writers.by_hand(other_id, other, {"a": "b"}),
@@ -268,7 +270,8 @@ def test_with_tls_and_a_password(
         what = ("--to", scene.target, "--in", "0s", "--key", "k", "--value", "v")
         commands.ok("schedule", "--on", scene.topic, *what)
 
-        wrong = environment | {"KMS_SCHEMA_REGISTRY_PASSWORD": "wrong"}
+        (tmp_path / "wrong").write_text("wrong")
+        wrong = environment | {"KMS_SCHEMA_REGISTRY_PASSWORD_FILE": str(tmp_path / "wrong")}
         kms = instance([], **wrong).start()
         kms.wait_for_log("HTTP status code 401")
         assert kms.stop() == 0
