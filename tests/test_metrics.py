@@ -42,6 +42,7 @@ GAUGES = {
     "kms_schedules_failed": set(),
     "kms_assigned_partitions": set(),
     "kms_firing_partitions": set(),
+    "kms_held_partitions": set(),
     "kms_caught_up": set(),
     "kms_records_to_load": set(),
     "kms_build_info": {"version"},

@@ -141,7 +141,7 @@ def test_requirements_are_bounded_on_both_sides(name: str) -> None:
     wanted = [line for line in lines if line and not line.startswith("-r ")]
     assert wanted
     for line in wanted:
-        assert re.fullmatch(r"[\w-]+>=[\d.]+,<[\d.]+", line), line
+        assert re.fullmatch(r"[\w-]+(\[\w+\])?>=[\d.]+,<[\d.]+", line), line
 
 
 class TestDockerfile:
