@@ -8,6 +8,7 @@ import sys
 import tarfile
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -77,8 +78,11 @@ class LocalRegistry:
         try:
             with urllib.request.urlopen(f"{self.url}/subjects", timeout=1) as answer:
                 return bool(answer.status == 200)
+        except urllib.error.HTTPError as error:
+            error.close()
         except OSError:
-            return False
+            pass
+        return False
 
     def _command(self) -> list[str]:
         return [

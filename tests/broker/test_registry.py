@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -49,9 +49,11 @@ class Scene(NamedTuple):
 
 
 @pytest.fixture
-def scene(cluster: Cluster, registry: LocalRegistry) -> Scene:
+def scene(cluster: Cluster, registry: LocalRegistry) -> Iterator[Scene]:
     topic, avro = cluster.schedule_topic(), cluster.schedule_topic()
-    return Scene(topic, avro, cluster.topic(), cluster.topic(), registry.url, Writers(registry.url))
+    writers = Writers(registry.url)
+    yield Scene(topic, avro, cluster.topic(), cluster.topic(), registry.url, writers)
+    writers.client.close()
 
 
 def time_of(due_ms: int) -> datetime:
@@ -72,7 +74,8 @@ def is_ready(kms: Instance) -> str:
         with urllib.request.urlopen(f"{kms.url}/health/ready", timeout=10):
             return ""
     except urllib.error.HTTPError as error:
-        return error.read().decode()
+        with error:
+            return error.read().decode()
 
 
 def test_writers_of_other_versions(cluster: Cluster, instance: MakeInstance, scene: Scene) -> None:
