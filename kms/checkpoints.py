@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
+from kms import figures
 from kms.errors import KafkaError, RetriableKafkaError
 from kms.formats import Format
 from kms.kafka import Admin, Offsets, TopicInfo, TopicPartition
@@ -24,6 +25,35 @@ _CLOCK_SLACK_MS = 60_000  # clocks are corrected by a little all the time
 _log = logging.getLogger(__name__)
 
 
+def doubt_of(
+    known: Checkpoint, cluster_id: str, info: TopicInfo, low: int, high: int, retention_ms: int
+) -> tuple[str, str] | None:
+    """Why a checkpoint does not hold, so that its partition is read from the beginning, or None.
+
+    Answers one of REBUILD_REASONS and a text. ``low`` and ``high`` are the log's first offset and
+    its end, ``retention_ms`` is the topic's ``delete.retention.ms``.
+    """
+    age_ms = time.time_ns() // 1_000_000 - known.seen_ms
+    if known.cluster_id != cluster_id:
+        text = f"it is of cluster {known.cluster_id}, this one is {cluster_id}"
+        return figures.OTHER_CLUSTER, text
+    if known.topic_id != info.id:
+        return figures.TOPIC_RECREATED, "the topic was deleted and made again"
+    if known.next_offset < low:
+        return figures.LOG_MOVED, f"its offset {known.next_offset} is before the log's first, {low}"
+    if known.next_offset > high:
+        return figures.LOG_MOVED, f"its offset {known.next_offset} is past the log's end, {high}"
+    if age_ms < -_CLOCK_SLACK_MS:
+        text = f"it was last known to be true {-age_ms // 1000} s from now: the clock was set back"
+        return figures.CLOCK_SET_BACK, text
+    if age_ms >= retention_ms:
+        return figures.TOO_OLD, (
+            f"it was last known to be true {age_ms // 1000} s ago, and tombstones may be gone "
+            f"after the topic's delete.retention.ms ({retention_ms})"
+        )
+    return None
+
+
 class Checkpoints:
     """Opens partitions at their checkpoint; for the consumer thread."""
 
@@ -35,14 +65,19 @@ class Checkpoints:
         forms: Mapping[str, Format],
         stopping: threading.Event,
         waits: Callable[[], None] = lambda: None,
+        rebuilds: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """``waits`` is called now and then while it waits for the cluster."""
+        """``waits`` is called now and then while it waits for the cluster.
+
+        ``rebuilds`` gets the reason, one of REBUILD_REASONS, whenever a checkpoint does not hold.
+        """
         self._forms = forms
         self._admin = admin
         self._offsets = offsets
         self._writer = writer
         self._stopping = stopping
         self._waits = waits
+        self._rebuilds = rebuilds
 
     def open(
         self, partitions: list[TopicPartition], *, rebuild: bool = False
@@ -81,9 +116,11 @@ class Checkpoints:
             low, high = lows[where], highs[where]
             known = None if rebuild else self._writer.checkpoint(*where)
             if known is not None:
-                doubt = _doubt(known, cluster_id, info, low, high, retentions[where.topic])
+                doubt = doubt_of(known, cluster_id, info, low, high, retentions[where.topic])
                 if doubt is not None:
-                    _log.warning("%s: the cache is rebuilt from the topic: %s.", where, doubt)
+                    reason, text = doubt
+                    _log.warning("%s: the cache is rebuilt from the topic: %s.", where, text)
+                    self._rebuilds(reason)
                     known = None
             if known is None:
                 known = self._writer.restart(*where, info.id, cluster_id, low)
@@ -106,25 +143,3 @@ class Checkpoints:
                 topic,
             )
             return 0
-
-
-def _doubt(
-    known: Checkpoint, cluster_id: str, info: TopicInfo, low: int, high: int, retention_ms: int
-) -> str | None:
-    age_ms = time.time_ns() // 1_000_000 - known.seen_ms
-    if known.cluster_id != cluster_id:
-        return f"it is of cluster {known.cluster_id}, this one is {cluster_id}"
-    if known.topic_id != info.id:
-        return "the topic was deleted and made again"
-    if known.next_offset < low:
-        return f"its offset {known.next_offset} is before the log's first, {low}"
-    if known.next_offset > high:
-        return f"its offset {known.next_offset} is past the log's end, {high}"
-    if age_ms < -_CLOCK_SLACK_MS:
-        return f"it was last known to be true {-age_ms // 1000} s from now: the clock was set back"
-    if age_ms >= retention_ms:
-        return (
-            f"it was last known to be true {age_ms // 1000} s ago, and tombstones may be gone "
-            f"after the topic's delete.retention.ms ({retention_ms})"
-        )
-    return None

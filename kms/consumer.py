@@ -10,9 +10,9 @@ from kms.assignment import Assignment
 from kms.checkpoints import Checkpoints
 from kms.claims import Claims
 from kms.commits import Commits
-from kms.errors import RegistryAwayError
+from kms.errors import FormatError, RegistryAwayError
 from kms.failures import Failures
-from kms.figures import ConsumerFigures
+from kms.figures import LOG_MOVED, READ_TOO_SLOWLY, ConsumerFigures
 from kms.formats import Format, Schemas
 from kms.holds import Holds
 from kms.kafka import Admin, Offsets, TopicPartition, TopicReader
@@ -64,7 +64,9 @@ class ScheduleConsumer(Worker):
         self._assignment = assignment
         self._failures = failures
         self._checkpoints = Checkpoints(
-            admin, offsets, writer, forms, self.stopping, self.heartbeat.beat
+            *(admin, offsets, writer, forms, self.stopping),
+            waits=self.heartbeat.beat,
+            rebuilds=self.figures.add_rebuild,
         )
         self._lookups = Lookups(offsets, self.stopping)
         self._owned: dict[TopicPartition, FoldingPartition] = {}
@@ -93,6 +95,7 @@ class ScheduleConsumer(Worker):
         """Take partitions over: from their checkpoint, if it holds, else from the beginning."""
         self._holds.forget(partitions)
         offsets = self._take_over(partitions)
+        self.figures.rebalances += 1
         self._assigned_at = time.monotonic()
         if partitions:
             _log.info("Assigned: %s.", ", ".join(map(str, sorted(partitions))))
@@ -126,7 +129,7 @@ class ScheduleConsumer(Worker):
             if where in self._owned and where not in self._holds:
                 self._owned[where].reached(offset)
         for where in polled.gone:
-            self._start_over(where, "its offset is not in the log any more")
+            self._start_over(where, LOG_MOVED, "its offset is not in the log any more")
         for part in self._holds.turn(self._owned):
             self._stop_firing(part)
         self._commits.finish(wait=False)
@@ -170,7 +173,14 @@ class ScheduleConsumer(Worker):
 
     def _count_rejected(self, part: FoldingPartition, record: Record) -> None:
         without_id = is_stand_in(record.id, record.offset)
-        reason = "null-id" if without_id else "undecodable"
+        reason = "null-id" if without_id else FormatError.reason
+        if not without_id:
+            try:
+                part.due_of(record)
+            except FormatError as error:
+                reason = error.reason
+            except RegistryAwayError:
+                pass  # it has just been given up
         self.figures.rejected[part.where.topic, reason] += 1
         if without_id and record.value is None:
             unsaid = self._repeats.unsaid(part.where)
@@ -219,9 +229,8 @@ class ScheduleConsumer(Worker):
         """
         if where not in self._too_slow:
             self._too_slow.add(where)
-            self._start_over(
-                where, "tombstones may be gone since it was read (delete.retention.ms)"
-            )
+            text = "tombstones may be gone since it was read (delete.retention.ms)"
+            self._start_over(where, READ_TOO_SLOWLY, text)
             return True
         _log.error(
             "%s: reading it takes longer than the topic's delete.retention.ms: what was cancelled "
@@ -241,7 +250,7 @@ class ScheduleConsumer(Worker):
         self._lookups.find_targets(found.values())
         return {where: part.next_offset for where, part in found.items()}
 
-    def _start_over(self, where: TopicPartition, reason: str) -> None:
+    def _start_over(self, where: TopicPartition, reason: str, text: str) -> None:
         part = self._owned.get(where)
         if part is None:
             return
@@ -249,8 +258,9 @@ class ScheduleConsumer(Worker):
             "%s at offset %d: the cache is rebuilt from the topic: %s.",
             where,
             part.next_offset,
-            reason,
+            text,
         )
+        self.figures.add_rebuild(reason)
         self._give_up([where], self._settings.kms_transaction_timeout_ms / 1000)
         self._holds.forget([where])
         self._reader.read_from(self._take_over([where], rebuild=True))
@@ -278,4 +288,6 @@ class ScheduleConsumer(Worker):
         self.figures.caught_up = len(self._owned) - len(loading)
         self.figures.loaded = sum(part.next_offset - part.started_at for part in loading)
         self.figures.left_to_load = sum(map(FoldingPartition.left, loading))
+        self.figures.owned = {part.number: part.where for part in self._owned.values()}
+        self.figures.firing = [part.number for part in self._owned.values() if part.ready]
         self.figures.assigned_at = self._assigned_at  # last: who reads it may trust the others

@@ -12,6 +12,7 @@ from kms.errors import (
     AbortTransactionError,
     BrokenProducerError,
     KafkaError,
+    OvertakenError,
     RetriableKafkaError,
     UndeliverableError,
 )
@@ -21,9 +22,9 @@ from kms.messages import (
     check_headers,
     owned,
     produce_again,
+    produce_end,
     produce_history,
     produce_message,
-    produce_tombstone,
 )
 from kms.settings import Settings
 
@@ -125,7 +126,9 @@ class ExactlyOnce:
             if before.group_metadata is None or len(offsets) < len(numbers):
                 # Without its offset nobody would check that a partition is still ours.
                 raise AbortTransactionError("a partition was given up meanwhile")
-            self._check_copies([job.due for job in jobs if job.due.republish], before)
+            unsent = {id(found.job) for found in refused}
+            copies = [job.due for job in jobs if id(job) not in unsent and job.is_written_again]
+            self._check_copies(copies, before)
             self._writer.commit(offsets, before.group_metadata)
         except (AbortTransactionError, UndeliverableError) as error:
             self._abort()
@@ -138,13 +141,13 @@ class ExactlyOnce:
     def _check_copies(self, copies: Sequence[Due], before: Snapshot) -> None:
         """Abort if anything was written under a copy's id since its claim was looked at.
 
-        The copy would lie behind that update or cancel and undo it. Raw reading finds it even in
-        a transaction that is still open.
+        The copy, or what recurs, would lie behind that update or cancel and undo it. Raw reading
+        finds it even in a transaction that is still open.
         """
         if not copies:
             return
         self._writer.flush()
-        ids = {(owned(self._assignment, due).where, due.id) for due in copies}
+        ids = {(owned(self._assignment, due).where, due.id): due for due in copies}
         try:
             starts = {where: before.next_offsets[where] for where, _ in ids}
             self._stretches = self._stretches or StretchReader(self._settings)
@@ -154,9 +157,11 @@ class ExactlyOnce:
             raise AbortTransactionError("a partition was taken over meanwhile") from None
         except RetriableKafkaError as error:
             raise AbortTransactionError(str(error)) from error
-        for where, schedule_id in ids:
-            if counts[where, schedule_id] != 1:  # the copy itself
-                raise AbortTransactionError(f"{schedule_id!r} at {where} was written meanwhile")
+        overtaken = [key for key in ids if counts[key] != 1]  # the copy itself
+        if overtaken:
+            where, schedule_id = overtaken[0]
+            text = f"{schedule_id!r} at {where} was written meanwhile"
+            raise OvertakenError(text, [ids[key] for key in overtaken])
 
     def _abort(self) -> None:
         try:
@@ -190,16 +195,16 @@ class ExactlyOnce:
                 produce_message(self._writer, job)
             except UndeliverableError as error:
                 refused.append(Refused(job, error))
-                if self._history is None or job.letter is not None:
+                if self._history is None or not job.is_sent:
                     continue
                 # Its copy for the history is under way already, of what is not to be fired.
                 self._blamed = refused
                 raise AbortTransactionError(str(error)) from None
-            produce_tombstone(self._writer, self._assignment, job)
+            produce_end(self._writer, self._assignment, job)
         return refused
 
     def _produce_history(self, job: Job) -> None:
-        if self._history is not None and job.letter is None:
+        if self._history is not None and job.is_sent:
             produce_history(self._writer, self._assignment, job, self._history)
 
 
@@ -244,7 +249,7 @@ class AtLeastOnce:
                     produce_again(self._writer, self._assignment, job)
                 else:
                     check_headers(job)
-                    if self._history is not None and job.letter is None:
+                    if self._history is not None and job.is_sent:
                         produce_history(self._writer, self._assignment, job, self._history)
                     produce_message(self._writer, job)
             except UndeliverableError as error:
@@ -253,7 +258,7 @@ class AtLeastOnce:
         unsent = {id(found.job) for found in refused}
         fired = [job for job in jobs if id(job) not in unsent and not job.due.republish]
         for job in fired:
-            produce_tombstone(self._writer, self._assignment, job)
+            produce_end(self._writer, self._assignment, job)
         return refused + self._acknowledged() if fired else refused
 
     def _acknowledged(self) -> list[Refused]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 
@@ -56,7 +57,15 @@ class TimedOutError(KmsError):
 
 
 class FormatError(KmsError):
-    """Bytes that are no schedule; the text says why."""
+    """Bytes that are no schedule; the text says why, ``reason`` in a word for metrics."""
+
+    reason = "undecodable"
+
+
+class BadHeaderError(FormatError):
+    """A header that asks for a kind of schedule, and can't be read; the text names it."""
+
+    reason = "bad-header"
 
 
 class RegistryAwayError(KmsError):
@@ -77,6 +86,14 @@ class AbortTransactionError(KafkaError):
     """The running transaction failed and must be aborted; what it held may be tried again."""
 
 
+class OvertakenError(AbortTransactionError):
+    """Something was written under an id that was to be written again; ``claims`` are those."""
+
+    def __init__(self, text: str, claims: Sequence[object]) -> None:
+        super().__init__(text)
+        self.claims = claims
+
+
 class BrokenProducerError(KafkaError):
     """The producer and the broker disagree on its transaction; a new producer can go on."""
 
@@ -87,10 +104,16 @@ class FencedError(KafkaError):
     exit_code = ExitCode.FENCED
 
 
+REASONS = (
+    *("undecodable", "bad-header", "expired", "null-id", "illegal-topic", "illegal-header"),
+    *("too-large", "topic-missing", "not-authorised", "no-leader", "unacknowledged", "refused"),
+)
+
+
 class UndeliverableError(KafkaError):
     """This one schedule can't be fired; the others of its batch are not to blame.
 
-    ``reason`` is one of a few words, for metrics and dead letters; ``permanent`` says that trying
+    ``reason`` is one of REASONS, for metrics and dead letters; ``permanent`` says that trying
     again heals nothing.
     """
 

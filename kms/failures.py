@@ -18,7 +18,7 @@ from kms.kafka import TopicPartition
 from kms.repeats import Repeats, more
 from kms.schedule import Header
 from kms.settings import Settings
-from kms.times import now_ms
+from kms.times import duration_text, now_ms
 
 _MOST_DOUBLINGS = 30
 # Nobody is to blame but time: these are never given up.
@@ -139,6 +139,21 @@ class FailureLog:
             error,
             more(unsaid or 0),
         )
+
+    def say_late(self, due: Due, where: TopicPartition | None, late: str) -> None:
+        """It was not fired, for it came too late; ``late`` says by which rule."""
+        unsaid = self._repeats.unsaid(("late", late))
+        if unsaid is not None:
+            _log.warning(
+                "Too late, so not fired (%s): the schedule at %s offset %d, schedule id %r, was "
+                "due %s ago.%s",
+                late,
+                where or "a partition given up",
+                due.offset,
+                due.id[:200],
+                duration_text(max(now_ms() - due.due_ms, 0)),
+                more(unsaid),
+            )
 
     def say(self, failure: Failure, where: TopicPartition | None, target: str, end: str) -> None:
         """``end`` says what becomes of it, as the last part of the line."""

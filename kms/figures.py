@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -21,6 +21,24 @@ MOST_KINDS = 200
 LONGEST_NAME = 249
 OTHERS = "(others)"
 RECENT = 20  # firings remembered
+# Why what was cached of a partition, or the whole file, was thrown away and read again.
+(
+    FILE_UNUSABLE,
+    OTHER_CLUSTER,
+    TOPIC_RECREATED,
+    LOG_MOVED,
+    CLOCK_SET_BACK,
+    TOO_OLD,
+    READ_TOO_SLOWLY,
+) = REBUILD_REASONS = (
+    "file-unusable",
+    "other-cluster",
+    "topic-recreated",
+    "log-moved",
+    "clock-set-back",
+    "too-old",
+    "read-too-slowly",
+)
 LONGEST_ID = 300  # bytes of their ids
 
 
@@ -55,13 +73,26 @@ class ConsumerFigures:
     received: Counter[str] = field(default_factory=Counter)  # by schedule topic
     cancelled: Counter[str] = field(default_factory=Counter)  # by schedule topic
     rejected: Counter[tuple[str, str]] = field(default_factory=Counter)  # by topic and reason
+    rebuilt: Counter[str] = field(
+        default_factory=lambda: Counter(dict.fromkeys(REBUILD_REASONS, 0))
+    )
+    rebuilt_seconds: float = 0.0  # epoch, the last time
+    rebalances: int = 0
     assigned: int = 0
     caught_up: int = 0  # of the assigned partitions, those that may fire
     left_to_load: int = 0  # records of the partitions that may not yet
     loaded: int = 0
     held: int = 0  # partitions that wait for a schema
+    owned: Mapping[int, tuple[str, int]] = field(default_factory=dict)  # the assigned, by number
+    firing: Collection[int] = ()  # the numbers of those that may fire
     assigned_at: float | None = None  # monotonic, the last change; None while not in the group
     errors: Errors = field(default_factory=Errors)
+
+    def add_rebuild(self, reason: str, count: int = 1) -> None:
+        """Count what had to be read again; the reason is one of REBUILD_REASONS."""
+        if count:
+            self.rebuilt[reason] += count
+            self.rebuilt_seconds = time.time()
 
     @property
     def joined(self) -> bool:
@@ -74,6 +105,7 @@ class ProducerFigures:
     """What the producer thread did since the start."""
 
     fired: Counter[str] = field(default_factory=Counter)  # by target topic
+    expired: Counter[str] = field(default_factory=Counter)  # not fired, too late; by target topic
     republished: int = 0
     failed: Counter[tuple[str, str]] = field(default_factory=Counter)  # by target and reason
     buried: Counter[str] = field(default_factory=Counter)  # dead letters, by reason
@@ -91,6 +123,13 @@ class ProducerFigures:
         if kind not in self.failed and len(self.failed) >= MOST_KINDS:
             kind = OTHERS, reason
         self.failed[kind] += 1
+
+    def add_expired(self, target: str) -> None:
+        """Count one that was not fired, for it came too late; targets as for failures."""
+        kind = target[:LONGEST_NAME]
+        if kind not in self.expired and len(self.expired) >= MOST_KINDS:
+            kind = OTHERS
+        self.expired[kind] += 1
 
     def add_recent(self, fired: Iterable[Fired]) -> None:
         """Remember the last ones; give no more than RECENT of a batch."""

@@ -17,7 +17,15 @@ from kms.failures import NOT_DUE, REGISTRY_AWAY
 from kms.figures import LONGEST_ID, LONGEST_NAME, Fired
 from kms.formats.headers import EPOCH, KEY, TARGET_TOPIC, TIMESTAMP, TOPIC
 from kms.kafka import Writer
-from kms.schedule import Header, Schedule, fired_headers, is_stand_in
+from kms.kinds import EXPIRED, FIRED, Outcome
+from kms.schedule import (
+    Header,
+    Schedule,
+    fired_headers,
+    following_headers,
+    is_stand_in,
+    without_following,
+)
 
 
 class Letter(NamedTuple):
@@ -31,19 +39,39 @@ class Letter(NamedTuple):
 class Job(NamedTuple):
     """A claimed schedule, decoded: what to send, and whose it is.
 
-    With a ``letter`` that is sent in its stead; the tombstone follows all the same.
+    With a ``letter`` that is sent in its stead, and nothing for one that is late; the tombstone,
+    or what recurs for its next time, follows all the same.
     """
 
     due: Due
     schedule: Schedule
     letter: Letter | None = None
+    outcome: Outcome = FIRED
 
     @property
     def topic(self) -> str:
-        """Where its message goes; empty for a copy, which goes where its record is."""
+        """Where its message goes; empty without one, as for a copy, which goes to its record."""
         if self.letter is not None:
             return self.letter.topic
-        return "" if self.due.republish else self.schedule.topic
+        return self.schedule.topic if self.is_sent else ""
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether its own message is what is sent."""
+        return not (self.due.republish or self.outcome.late or self.letter is not None)
+
+    @property
+    def is_written_again(self) -> bool:
+        """Whether it leaves a record under its id that is pending."""
+        return self.due.republish or self.outcome.again is not None
+
+    def given_up(self, letter: Letter) -> Job:
+        """With its dead letter, and an end of what recurs: that is in the letter, to be redriven.
+
+        Unless it only came too late this time.
+        """
+        outcome = self.outcome if letter.reason == EXPIRED else FIRED
+        return self._replace(letter=letter, outcome=outcome)
 
 
 def as_fired(job: Job, now_ms: int) -> Fired:
@@ -61,7 +89,7 @@ def schedule_of(assignment: Assignment, due: Due) -> Schedule:
     try:
         schedule = schedule or assignment.decode(due)
     except FormatError as error:
-        raise UndeliverableError(str(error), "undecodable", permanent=True) from error
+        raise UndeliverableError(str(error), error.reason, permanent=True) from error
     except RegistryAwayError as error:
         raise UndeliverableError(str(error), REGISTRY_AWAY) from error
     if schedule.due_ms > due.due_ms and schedule.due_ms > times.now_ms():
@@ -85,6 +113,8 @@ def produce_message(writer: Writer, job: Job) -> None:
     if job.letter is not None:
         key = None if is_stand_in(due.id, due.offset) else due.id
         return writer.produce(job.letter.topic, key, due.value, job.letter.headers, tag=job)
+    if not job.is_sent:
+        return None
     return writer.produce(schedule.topic, schedule.key, schedule.value, schedule.headers, tag=job)
 
 
@@ -106,21 +136,29 @@ def produce_history(writer: Writer, assignment: Assignment, job: Job, topic: str
     writer.produce(topic, schedule.key, schedule.value, headers, tag=job)
 
 
-def produce_tombstone(writer: Writer, assignment: Assignment, job: Job) -> None:
-    """What ends the schedule: raises AbortTransactionError if its partition was given up."""
+def produce_end(writer: Writer, assignment: Assignment, job: Job) -> None:
+    """What ends the schedule, or this occurrence of it: its tombstone, or its next record.
+
+    Raises AbortTransactionError if its partition was given up.
+    """
     # On the record's own partition: librdkafka's partitioner would choose another one than the
     # client that wrote the record, and a tombstone elsewhere deletes nothing.
     found = owned(assignment, job.due)
     topic, partition = found.where
+    value, again = None, job.outcome.again
     headers = fired_headers(job.due.offset, found.topic_id)
-    writer.produce(topic, job.due.id, None, headers, tag=job, partition=partition)
+    if again is not None:
+        value = job.due.value
+        headers = [*again, *following_headers(job.due.offset, found.topic_id)]
+    writer.produce(topic, job.due.id, value, headers, tag=job, partition=partition)
 
 
 def produce_again(writer: Writer, assignment: Assignment, job: Job) -> None:
     """The record once more, where it is; raises as for a tombstone."""
     due = job.due
     topic, partition = owned(assignment, due).where
-    writer.produce(topic, due.id, due.value, due.headers, tag=job, partition=partition)
+    headers = without_following(due.headers)
+    writer.produce(topic, due.id, due.value, headers, tag=job, partition=partition)
 
 
 def owned(assignment: Assignment, due: Due) -> OwnedPartition:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import gzip
 import itertools
 import threading
-import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
@@ -17,21 +16,22 @@ from prometheus_client.core import (
     Metric,
 )
 from prometheus_client.exposition import choose_encoder, gzip_accepted
+from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from kms import __version__
+from kms.cache_figures import CacheFigures
+from kms.errors import REASONS
 from kms.figures import LATENESS_BUCKETS_SECONDS, ConsumerFigures, Errors, ProducerFigures
 from kms.http_port import Page, Request
-from kms.store import Reader
-
-_PENDING_AGE_SECONDS = 1.0  # counting a million rows takes some milliseconds of disk
+from kms.store import PageReader
 
 
 class MetricsPage:
     """What Prometheus scrapes: made anew for each request, in the form it asks for."""
 
     def __init__(
-        self, consumer: ConsumerFigures, producer: ProducerFigures, reader: Reader
+        self, consumer: ConsumerFigures, producer: ProducerFigures, reader: PageReader
     ) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(FiguresCollector(consumer, producer, reader))
@@ -48,20 +48,74 @@ class MetricsPage:
         return Page(body, headers)
 
 
+class Scraped(NamedTuple):
+    """What a service's metrics said: of counters what they came to since its start.
+
+    ``lateness`` has for each upper bound, in seconds, how many were no later.
+    """
+
+    received: float
+    fired: float
+    failed: float
+    lateness: Mapping[float, float]
+    lateness_sum_seconds: float
+    pending: Mapping[tuple[str, int], int]  # by schedule topic and partition
+    assigned: int
+    firing: int
+    to_load: int
+
+
+def scraped(text: str) -> Scraped | None:
+    """Read what ``MetricsPage`` wrote; None if it is not of kms."""
+    values: dict[str, float] = {}
+    lateness: dict[float, float] = {}
+    pending: dict[tuple[str, int], int] = {}
+    try:
+        for family in text_string_to_metric_families(text):
+            for name, labels, value, *_ in family.samples:
+                values[name] = values.get(name, 0.0) + value
+                if name == "kms_lateness_seconds_bucket":
+                    lateness[float(labels["le"])] = value
+                elif name == "kms_schedules_pending":
+                    pending[labels["schedule_topic"], int(labels["partition"])] = int(value)
+    except (ValueError, KeyError, IndexError):
+        return None  # what another program answers may be anything
+    if "kms_build_info" not in values:
+        return None
+    return Scraped(
+        received=values.get("kms_records_received_total", 0.0),
+        fired=values.get("kms_schedules_fired_total", 0.0),
+        failed=values.get("kms_schedules_failed", 0.0),
+        lateness=lateness,
+        lateness_sum_seconds=values.get("kms_lateness_seconds_sum", 0.0),
+        pending=pending,
+        assigned=int(values.get("kms_assigned_partitions", 0.0)),
+        firing=int(values.get("kms_firing_partitions", 0.0)),
+        to_load=int(values.get("kms_records_to_load", 0.0)),
+    )
+
+
 class FiguresCollector(Collector):
     """Turns the figures into metric families whenever somebody scrapes."""
 
     def __init__(
-        self, consumer: ConsumerFigures, producer: ProducerFigures, reader: Reader
+        self, consumer: ConsumerFigures, producer: ProducerFigures, reader: PageReader
     ) -> None:
         self._consumer = consumer
         self._producer = producer
-        self._pending = _Pending(reader)
+        self._cache = CacheFigures(consumer, reader)
 
     def collect(self) -> Iterator[Metric]:
         """All metrics; names and units as Prometheus asks."""
         yield from self._schedules()
+        yield _counter(
+            "kms_schedules_expired",
+            "Schedules, or occurrences of one, that were not fired for they came too late.",
+            ["topic"],
+            _labelled(self._producer.expired),
+        )
         yield from self._state()
+        yield from self._takeovers()
         yield from self._errors()
         yield self._lateness()
 
@@ -103,12 +157,13 @@ class FiguresCollector(Collector):
 
     def _state(self) -> Iterator[Metric]:
         consumer = self._consumer
+        self._cache.look()
         pending = GaugeMetricFamily(
             "kms_schedules_pending",
-            "Schedules in the cache that wait for their time.",
+            "Schedules of the assigned partitions that wait for their time.",
             labels=["schedule_topic", "partition"],
         )
-        for (topic, partition), count in self._pending.counts().items():
+        for (topic, partition), count in self._cache.pending.items():
             pending.add_metric([topic, str(partition)], count)
         yield pending
         caught_up = consumer.assigned > 0 and consumer.caught_up == consumer.assigned
@@ -116,15 +171,21 @@ class FiguresCollector(Collector):
             (
                 "kms_schedules_failed",
                 "Pending schedules that could not be fired and wait for another attempt.",
-                self._pending.failed(),
+                self._cache.failed,
+            ),
+            (
+                "kms_overdue_seconds",
+                "How late the oldest schedule is that is due, not fired, and did not fail; else 0.",
+                self._cache.overdue_seconds,
+            ),
+            (
+                "kms_group_member",
+                "1 while the consumer group has this instance as a member.",
+                consumer.joined,
             ),
             ("kms_assigned_partitions", "Partitions assigned to this instance.", consumer.assigned),
             ("kms_firing_partitions", "Assigned partitions that may fire.", consumer.caught_up),
-            (
-                "kms_held_partitions",
-                "Assigned partitions that wait for the schema registry.",
-                consumer.held,
-            ),
+            ("kms_held_partitions", "Those that wait for the schema registry.", consumer.held),
             ("kms_caught_up", "1 if every assigned partition is folded to its end.", caught_up),
             ("kms_records_to_load", "Offsets still to fold before firing.", consumer.left_to_load),
         ):
@@ -132,6 +193,27 @@ class FiguresCollector(Collector):
         build = GaugeMetricFamily("kms_build_info", "Always 1.", labels=["version"])
         build.add_metric([__version__], 1)
         yield build
+
+    def _takeovers(self) -> Iterator[Metric]:
+        consumer = self._consumer
+        yield _counter(
+            "kms_rebalances",
+            "Rebalances of the consumer group that this instance took part in.",
+            [],
+            {(): consumer.rebalances},
+        )
+        yield _counter(
+            "kms_cache_rebuilds",
+            "Partitions, or for file-unusable whole files, that had to be read anew.",
+            ["reason"],
+            _labelled(consumer.rebuilt),
+        )
+        # A counter alone can't be trusted: each start begins at zero, and may rebuild at once.
+        yield GaugeMetricFamily(
+            "kms_last_cache_rebuild_timestamp_seconds",
+            "When the cache had to be rebuilt last since the start; 0 if never.",
+            value=consumer.rebuilt_seconds,
+        )
 
     def _errors(self) -> Iterator[Metric]:
         producer = self._producer
@@ -146,7 +228,8 @@ class FiguresCollector(Collector):
             "kms_dead_letters",
             "Schedules given up: sent to the dead-letter topic.",
             ["reason"],
-            _labelled(producer.buried),
+            # A counter that appears with its first dead letter has not increased, to Prometheus.
+            dict.fromkeys(((reason,) for reason in REASONS), 0) | _labelled(producer.buried),
         )
         count = CounterMetricFamily("kms_errors", "Errors survived.", labels=["thread"])
         last = GaugeMetricFamily(
@@ -173,30 +256,6 @@ class FiguresCollector(Collector):
             buckets=list(zip(bounds, counts, strict=True)),
             sum_value=self._producer.lateness_sum_seconds,
         )
-
-
-class _Pending:
-    """The pending counts, asked of the cache at most every few seconds."""
-
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
-        self._counts: dict[tuple[str, int], int] = {}
-        self._failed = 0
-        self._asked_at = float("-inf")
-
-    def counts(self) -> dict[tuple[str, int], int]:
-        self._look()
-        return self._counts
-
-    def failed(self) -> int:
-        self._look()
-        return self._failed
-
-    def _look(self) -> None:
-        now = time.monotonic()
-        if now - self._asked_at > _PENDING_AGE_SECONDS:
-            self._counts, self._failed = self._reader.counts(), self._reader.failed_count()
-            self._asked_at = now
 
 
 def _counter(

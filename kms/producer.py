@@ -15,14 +15,16 @@ from kms.delivery import Delivery, Refused
 from kms.due import BATCH, Due, DueQueue
 from kms.errors import (
     AbortTransactionError,
+    OvertakenError,
     RetriableKafkaError,
     UndeliverableError,
 )
 from kms.failures import Failure, FailureLog, Failures, Patience, letter_headers, stays
 from kms.figures import RECENT, ProducerFigures
+from kms.jobs import Jobs
 from kms.kafka import TopicPartition
-from kms.messages import Job, Letter, as_fired, schedule_of
-from kms.schedule import Schedule, is_stand_in
+from kms.kinds import EXPIRED, recurs
+from kms.messages import Job, Letter, as_fired
 from kms.settings import Settings
 from kms.targets import Targets
 from kms.worker import Worker
@@ -32,7 +34,6 @@ _MOST_SUSPECTS = 1_000
 _POLL_SECONDS = 0.1
 _LONGEST_BACKOFF_SECONDS = 1.0
 _BLAMED = {"too-large", "refused"}  # what a broker says of all that came in one request
-_UNREAD = Schedule(0, "", b"", None)  # of a record that is none
 
 
 class _Attempt(NamedTuple):
@@ -65,6 +66,7 @@ class ScheduleProducer(Worker):
         self._dead_letter_topic = settings.kms_dead_letter_topic
         self._patience = Patience(settings)
         self._targets = Targets(delivery.exists, self.heartbeat.beat, settings.history_topic)
+        self._jobs = Jobs(assignment, self._targets, buries=self._dead_letter_topic is not None)
         self._failure_log = FailureLog()
         self._aborts = 0
         self._suspects: deque[Due] = deque()
@@ -84,12 +86,13 @@ class ScheduleProducer(Worker):
     def _apart(self, batch: Sequence[Due]) -> Iterator[list[Due]]:
         """Groups for transactions of their own, for what fails takes what is beside it along.
 
-        Copies, what was never tried, what was; those of whom one is to blame are put aside.
+        What is written again, what was never tried, what was; those of whom one is to blame are
+        put aside.
         """
         groups: tuple[list[Due], list[Due], list[Due]] = ([], [], [])
         for due in batch:
             if due.tried is None:
-                groups[0 if due.republish else 1].append(due)
+                groups[0 if due.republish or recurs(due.headers) else 1].append(due)
             elif due.tried.reason in _BLAMED:
                 self._suspects.append(due)
             else:
@@ -120,40 +123,12 @@ class ScheduleProducer(Worker):
 
     def _attempt(self, claimed: Sequence[Due], before: Snapshot) -> _Attempt:
         try:
-            jobs, refused = self._fireable(claimed)
+            jobs, refused = self._jobs.of(claimed)
         except (AbortTransactionError, RetriableKafkaError) as error:
             self._give_back(claimed, error)
             return _Attempt()
         attempt = self._send(jobs, before) if jobs else _Attempt()
         return attempt._replace(refused=refused + list(attempt.refused))
-
-    def _fireable(self, claimed: Sequence[Due]) -> tuple[list[Job], list[Refused]]:
-        jobs, refused = [], []
-        for due in claimed:
-            try:
-                jobs.append(Job(due, self._schedule_of(due)))
-            except UndeliverableError as error:
-                refused.append(Refused(Job(due, _UNREAD), error))
-        problems = self._targets.problems_of_firing(
-            {job.schedule.topic for job in jobs if not job.due.republish}
-        )
-        if not problems:
-            return jobs, refused
-        fit = []
-        for job in jobs:
-            problem = None if job.due.republish else problems.get(job.schedule.topic)
-            if problem is None:
-                fit.append(job)
-            else:
-                refused.append(Refused(job, problem))
-        return fit, refused
-
-    def _schedule_of(self, due: Due) -> Schedule:
-        if due.republish:
-            return _UNREAD  # it is written again as it is, whatever it is
-        if is_stand_in(due.id, due.offset):
-            raise UndeliverableError("it has no key", "null-id", permanent=True)
-        return schedule_of(self._assignment, due)
 
     def _send(self, jobs: Sequence[Job], before: Snapshot) -> _Attempt:
         try:
@@ -183,6 +158,11 @@ class ScheduleProducer(Worker):
             )
             self._targets.refused(topic, problem)
             return _Attempt(refused=[Refused(job, problem) for job in jobs])
+        if isinstance(cause, OvertakenError):
+            overtaken = {id(claim) for claim in cause.claims}
+            self._give_back([job.due for job in jobs if id(job.due) in overtaken], error)
+            innocent = [job.due for job in jobs if id(job.due) not in overtaken]
+            return _Attempt(anew=[innocent] if innocent else [])
         for job in jobs:  # one that was deleted meanwhile holds up all until a timeout
             self._targets.forget(job.topic)
         for found in refused:
@@ -209,10 +189,10 @@ class ScheduleProducer(Worker):
             if ends and not job.due.republish and owned is not None:
                 headers = letter_headers(failure, owned)
                 letter = Letter(self._dead_letter_topic or "", headers, failure.reason)
-                letters.append((job._replace(letter=letter), failure))
+                letters.append((job.given_up(letter), failure))
             else:
                 failures.append(failure)
-            if not innocent:
+            if not innocent and error.reason != EXPIRED:
                 self.figures.add_failure(job.schedule.topic, failure.reason)
                 self.figures.errors.add(failure.text)
                 if not letters or letters[-1][1] is not failure:
@@ -275,10 +255,14 @@ class ScheduleProducer(Worker):
 
     def _count(self, jobs: Sequence[Job]) -> None:
         now_ms = times.now_ms()
-        fired = [job for job in jobs if not job.due.republish and job.letter is None]
-        buried = [job.letter.reason for job in jobs if job.letter is not None]
-        self.figures.republished += len(jobs) - len(fired) - len(buried)
-        self.figures.buried.update(buried)
+        fired = [job for job in jobs if job.is_sent]
+        self.figures.republished += sum(job.due.republish for job in jobs)
+        self.figures.buried.update(job.letter.reason for job in jobs if job.letter is not None)
+        for job in jobs:
+            if job.outcome.late:
+                self.figures.add_expired(job.schedule.topic)
+                if job.letter is None:
+                    self._failure_log.say_late(job.due, self._owned(job.due), job.outcome.late)
         self.figures.fired.update(job.schedule.topic for job in fired)
         self.figures.add_recent(as_fired(job, now_ms) for job in fired[-RECENT:])
         self.figures.add_lateness((now_ms - job.due.due_ms) / 1000 for job in fired)

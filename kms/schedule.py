@@ -2,6 +2,14 @@
 
 Plain values, no I/O: the property tests drive exactly what the service runs.
 The rules are those of the design, section 2.
+
+A schedule that recurs is written again when it fires, where another one gets its tombstone. That
+record names the version it follows in the same headers as a tombstone would, and counts as that
+version's tombstone and a new version in one: it takes the place of what it follows, and of older
+ones, and of nothing. What a user wrote in between is newer than what was fired: that stays, and
+is written again, for compaction would keep the other record. (An exactly-once transaction is
+aborted before that can happen, and only it knows of a cancel in between: a record that follows a
+version which is not there any more can't be told from one whose forerunner was compacted.)
 """
 
 from __future__ import annotations
@@ -96,12 +104,13 @@ class Change(Enum):
     UNREADABLE = "unreadable"  # no schedule; due at once, to be found out where all failures are
     CANCELLED = "cancelled"  # a plain null took a pending schedule away
     FIRED = "fired"  # the tombstone of a firing took it away
+    RECURRED = "recurred"  # fired, and pending again for its next time
     OVERTAKEN = "overtaken"  # fired, but a newer version is pending and must be re-published
     NOTHING = "nothing"  # a tombstone for what was not there
 
 
 class Fired(NamedTuple):
-    """Which version a firing's tombstone speaks of: its offset, in the topic with this id."""
+    """Which version a firing's tombstone, or next record, speaks of: its offset and topic id."""
 
     offset: int
     topic_id: str
@@ -116,8 +125,16 @@ def fold(rows: Rows, record: Record, topic_id: str, due_of: Callable[[Record], i
     """
     if record.value is None:
         return _fold_tombstone(rows, record, topic_id)
+    change = Change.SCHEDULED
+    followed = fired_of(record.headers) if record.headers else None
+    if followed is not None and followed.topic_id == topic_id:
+        row, change = rows.get(record.id), Change.RECURRED
+        # Both after the same version: somebody wrote the record once more, as it is.
+        if row is not None and row.offset > followed.offset and fired_of(row.headers) != followed:
+            rows[record.id] = row._replace(republish=True)
+            return Change.OVERTAKEN
     try:
-        due_ms, change = due_of(record), Change.SCHEDULED
+        due_ms = due_of(record)
     except FormatError:
         due_ms, change = _AT_ONCE_MS, Change.UNREADABLE
     rows[record.id] = Row(
@@ -141,15 +158,24 @@ def fired_headers(offset: int, topic_id: str) -> list[Header]:
 
     ``schedule:expired`` is what sky-uk's scheduler writes, so its consumers keep working.
     """
+    return [(EXPIRED_HEADER, b"true"), *following_headers(offset, topic_id)]
+
+
+def following_headers(offset: int, topic_id: str) -> list[Header]:
+    """What a record says that follows the firing of the one at ``offset``."""
     return [
-        (EXPIRED_HEADER, b"true"),
         (FIRED_OFFSET_HEADER, b"%d" % offset),
         (FIRED_TOPIC_HEADER, topic_id.encode()),
     ]
 
 
+def without_following(headers: Sequence[Header]) -> list[Header]:
+    """A copy's headers: it follows nothing, and takes the place of whatever there is."""
+    return [it for it in headers if it[0] not in (FIRED_OFFSET_HEADER, FIRED_TOPIC_HEADER)]
+
+
 def fired_of(headers: Sequence[Header]) -> Fired | None:
-    """Which version a tombstone says was fired, or None for a plain one.
+    """Which version a record says was fired, or None for a plain one.
 
     Headers that can't be read make it a plain one: a null value always means "no longer wanted".
     """

@@ -19,6 +19,7 @@ from kms.due import DueQueue
 from kms.ending import Ending, Work
 from kms.errors import CacheDamagedError, ExitCode, KmsError
 from kms.failures import Failures
+from kms.figures import FILE_UNUSABLE
 from kms.formats import Schemas, formats_of
 from kms.kafka import Admin, Offsets, check_access, checked_properties
 from kms.metrics import MetricsPage
@@ -28,6 +29,7 @@ from kms.registry import schemas_of
 from kms.scheduler import DueScheduler
 from kms.settings import Settings
 from kms.store import CacheFile, PageReader, Reader, Writer
+from kms.systemd import Systemd
 from kms.web import View, WebServer, pages
 from kms.worker import Worker
 
@@ -40,11 +42,12 @@ _log = logging.getLogger(__name__)
 class Service:
     """One instance: a consumer, a scheduler and a producer thread over one cache file."""
 
-    def __init__(self, settings: Settings, file: CacheFile) -> None:
+    def __init__(self, settings: Settings, file: CacheFile, systemd: Systemd) -> None:
         self._settings = settings
+        self._systemd = systemd
         with ExitStack() as exits:
             scheduler_reader = exits.enter_context(closing(Reader(file.path)))
-            metrics_reader = exits.enter_context(closing(Reader(file.path)))
+            metrics_reader = exits.enter_context(closing(PageReader(file.path)))
             page_reader = exits.enter_context(closing(PageReader(file.path)))
             known = scheduler_reader.schemas(settings.kms_schema_registry_url or "")
             schemas = schemas_of(settings, known)
@@ -54,7 +57,8 @@ class Service:
             self._ending_reader = exits.enter_context(closing(Reader(file.path)))
             self._workers: list[Worker] = [self.scheduler, self.producer, self.consumer]
             figures = self.consumer.figures, self.producer.figures
-            view = View(
+            self.consumer.figures.add_rebuild(FILE_UNUSABLE, file.replaced)
+            self._view = View(
                 settings,
                 page_reader,
                 self._assignment,
@@ -63,7 +67,7 @@ class Service:
                 {worker.name: worker.heartbeat for worker in self._workers},
                 stopping=lambda: any(worker.stopping.is_set() for worker in self._workers),
             )
-            self.web = WebServer(settings, pages(view, MetricsPage(*figures, metrics_reader)))
+            self.web = WebServer(settings, pages(self._view, MetricsPage(*figures, metrics_reader)))
             exits.callback(self.web.stop)
             self._exits = exits.pop_all()
 
@@ -75,7 +79,9 @@ class Service:
         workers = self._workers
         self._say_hello()
         with self._exits:
-            check_access(self._settings, stopping)
+            check_access(
+                self._settings, stopping, lambda: self._systemd.waits("Waiting for Kafka.")
+            )
             if not stopping.is_set():
                 ending.begin(self._work())
             try:
@@ -87,7 +93,9 @@ class Service:
                         progress.update()
                         for worker in workers:
                             worker.raise_for_error()
+                        self._tell_systemd()
                         stopping.wait(_WATCH_SECONDS)
+                self._systemd.stops()
             finally:
                 _log.info("Stopping; a second signal leaves at once.")
                 # In this order: nothing new becomes due, the running transaction ends, then the
@@ -96,6 +104,10 @@ class Service:
                     _end(worker)
             for worker in workers:
                 worker.raise_for_error()
+
+    def _tell_systemd(self) -> None:
+        figures = self.consumer.figures, self.producer.figures
+        self._systemd.turns(self._view.live(), self._view.ready(), *figures)
 
     def _work(self) -> Work:
         return Work(
@@ -154,14 +166,14 @@ def run_service(settings: Settings, ending: Ending) -> ExitCode:
     """
     checked_properties(settings)
     _collect_garbage_rarely()
-    stopping = threading.Event()
+    stopping, systemd = threading.Event(), Systemd()
     with _signals(stopping), ending.limit(stopping), ExitStack() as exits:
         file = ending.open_cache(settings.kms_cache, stopping)
         if file is not None:
             exits.enter_context(closing(file))
         while file is not None and not stopping.is_set():
             try:
-                Service(settings, file).run(stopping, ending)
+                Service(settings, file, systemd).run(stopping, ending)
                 break
             except CacheDamagedError as error:
                 file.replace(str(error))

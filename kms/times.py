@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -21,7 +21,16 @@ _DURATION = re.compile(
     r"(?:(?P<seconds>[0-9]+)s)?"
     r"(?:(?P<milliseconds>[0-9]+)ms)?"
 )
-
+_ISO_DURATION = re.compile(  # without years and months, which have no length of their own
+    r"P(?=[0-9]|T[0-9])"
+    r"(?:(?P<weeks>[0-9]+)W)?"
+    r"(?:(?P<days>[0-9]+)D)?"
+    r"(?:T(?=[0-9])"
+    r"(?:(?P<hours>[0-9]+)H)?"
+    r"(?:(?P<minutes>[0-9]+)M)?"
+    r"(?:(?P<seconds>[0-9]+)S)?"
+    r")?"
+)
 
 _UNITS_MS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 
@@ -31,17 +40,20 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def parse_time(text: str) -> int:
+def parse_time(text: str, zone: tzinfo | None = None) -> int:
     """Epoch milliseconds of an ISO 8601 time, or of epoch milliseconds in digits.
 
-    A time without an offset or Z is one of the machine's local zone. What is finer than a
-    millisecond is cut off. Raises ValueError.
+    A time without an offset or Z is one of ``zone``, or of the machine's local one. What is finer
+    than a millisecond is cut off. Raises ValueError.
     """
     text = text.strip()
     try:
         if _NUMBER.fullmatch(text):
             return _epoch_ms(_EPOCH + _MILLISECOND * int(text))
-        return _epoch_ms(datetime.fromisoformat(text).astimezone(UTC))
+        moment = datetime.fromisoformat(text)
+        if zone is not None and moment.tzinfo is None:
+            moment = moment.replace(tzinfo=zone)
+        return _epoch_ms(moment.astimezone(UTC))
     except (ValueError, OverflowError, OSError):
         raise ValueError(
             f"{_quoted(text)} is no time: give ISO 8601, like 2030-01-31T12:00:00Z (without Z or "
@@ -52,9 +64,11 @@ def parse_time(text: str) -> int:
 def parse_duration(text: str) -> int:
     """Milliseconds of a duration like 90s, 2h30m or 1w, the larger unit first.
 
-    The units are w, d, h, m, s and ms, each once at most. Raises ValueError.
+    The units are w, d, h, m, s and ms, each once at most; ISO 8601's form, PT2H30M, is read as
+    well, without years and months. Raises ValueError.
     """
-    found = _DURATION.fullmatch(text.strip())
+    text = text.strip()
+    found = _DURATION.fullmatch(text) or _ISO_DURATION.fullmatch(text)
     try:
         if found is None:
             raise ValueError
@@ -63,7 +77,7 @@ def parse_duration(text: str) -> int:
     except (ValueError, OverflowError):
         raise ValueError(
             f"{_quoted(text)} is no duration: give whole numbers with w, d, h, m, s or ms, like "
-            "5m, 2h30m or 500ms."
+            "5m, 2h30m or 500ms, or ISO 8601 like PT5M."
         ) from None
 
 

@@ -12,7 +12,7 @@ from prometheus_client.core import Metric
 from kms.figures import ConsumerFigures, ProducerFigures
 from kms.metrics import FiguresCollector
 from kms.settings_table import settings_table
-from kms.store import CacheFile, Reader
+from kms.store import CacheFile, PageReader
 from kms.topics import RECOMMENDATIONS
 
 README = Path(__file__).resolve().parent.parent / "README.md"
@@ -60,7 +60,7 @@ def with_tables(text: str) -> str:
 def _metrics() -> list[Metric]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "cache.sqlite"
-        with closing(CacheFile(path)), closing(Reader(path)) as reader:
+        with closing(CacheFile(path)), closing(PageReader(path)) as reader:
             collector = FiguresCollector(ConsumerFigures(), ProducerFigures(), reader)
             return list(collector.collect())
 

@@ -11,7 +11,7 @@ from kms.assignment import Assignment, OwnedPartition, Snapshot
 from kms.claims import Claims
 from kms.delivery import Refused
 from kms.due import Due, DueQueue, Tried
-from kms.errors import AbortTransactionError, UndeliverableError
+from kms.errors import AbortTransactionError, OvertakenError, UndeliverableError
 from kms.failures import Failure, Failures
 from kms.formats import AVRO
 from kms.kafka import TopicPartition
@@ -36,6 +36,7 @@ class FakeDelivery:
         self.send_errors: list[Exception] = []
         self.forbidden: set[str] = set()  # topics: what is sent to one fails as a whole
         self.exists_errors: list[Exception] = []
+        self.overtaken: set[bytes] = set()  # ids: a user came in between, once
         self.tried: list[list[bytes]] = []  # the ids of each call
         self.together = False  # refusals come for a batch as a whole
         self.refusals: dict[bytes, UndeliverableError] = {}  # by schedule id
@@ -60,6 +61,10 @@ class FakeDelivery:
         if self.forbidden & {job.schedule.topic for job in jobs}:
             cause = UndeliverableError("Kafka lets nothing be added", "not-authorised")
             raise AbortTransactionError(str(cause)) from cause
+        overtaken = [job.due for job in jobs if job.due.id in self.overtaken]
+        if overtaken:
+            self.overtaken.clear()
+            raise AbortTransactionError("overtaken") from OvertakenError("overtaken", overtaken)
         if self.send_errors:
             error = self.send_errors.pop(0)
             self.caused_abort = self._refused(jobs)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from kms.checkpoints import _doubt
+from kms.checkpoints import doubt_of
 from kms.kafka import TopicInfo
 from kms.store import Checkpoint
 
@@ -28,8 +28,8 @@ def doubt(
     low: int = 0,
     high: int = 100,
     retention_ms: int = RETENTION_MS,
-) -> str | None:
-    return _doubt(known, cluster_id, info, low, high, retention_ms)
+) -> tuple[str, str] | None:
+    return doubt_of(known, cluster_id, info, low, high, retention_ms)
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 100), (50, 100), (0, 50), (50, 50)])
@@ -42,20 +42,21 @@ def test_it_holds_on_a_topic_that_nobody_has_written_to() -> None:
 
 
 def test_of_another_cluster() -> None:
-    assert doubt(cluster_id="other") == "it is of cluster cluster, this one is other"
+    text = "it is of cluster cluster, this one is other"
+    assert doubt(cluster_id="other") == ("other-cluster", text)
 
 
 def test_of_a_topic_that_was_made_again() -> None:
-    reason = doubt(info=INFO._replace(id="new-id"))
-    assert reason == "the topic was deleted and made again"
+    found = doubt(info=INFO._replace(id="new-id"))
+    assert found == ("topic-recreated", "the topic was deleted and made again")
 
 
 def test_before_the_log() -> None:
-    assert doubt(low=51) == "its offset 50 is before the log's first, 51"
+    assert doubt(low=51) == ("log-moved", "its offset 50 is before the log's first, 51")
 
 
 def test_past_the_log() -> None:
-    assert doubt(high=49) == "its offset 50 is past the log's end, 49"
+    assert doubt(high=49) == ("log-moved", "its offset 50 is past the log's end, 49")
 
 
 @pytest.mark.parametrize(
@@ -69,17 +70,20 @@ def test_past_the_log() -> None:
     ],
 )
 def test_older_than_tombstones_are_kept(age_ms: int, retention_ms: int, holds: bool) -> None:
-    reason = doubt(KNOWN._replace(seen_ms=NOW_MS - age_ms), retention_ms=retention_ms)
-    assert (reason is None) is holds
-    if reason is not None:
-        assert f"{age_ms // 1000} s ago" in reason
-        assert f"delete.retention.ms ({retention_ms})" in reason
+    found = doubt(KNOWN._replace(seen_ms=NOW_MS - age_ms), retention_ms=retention_ms)
+    assert (found is None) is holds
+    if found is not None:
+        reason, text = found
+        assert reason == "too-old"
+        assert f"{age_ms // 1000} s ago" in text
+        assert f"delete.retention.ms ({retention_ms})" in text
 
 
 def test_seen_in_the_future() -> None:
     # The clock was set back, so nobody knows how long ago that was.
-    reason = doubt(KNOWN._replace(seen_ms=NOW_MS + 3_600_000))
-    assert reason is not None
-    assert "clock" in reason
+    found = doubt(KNOWN._replace(seen_ms=NOW_MS + 3_600_000))
+    assert found is not None
+    assert found[0] == "clock-set-back"
+    assert "the clock was set back" in found[1]
     # But clocks are corrected by a little all the time.
     assert doubt(KNOWN._replace(seen_ms=NOW_MS + 1_000)) is None

@@ -15,13 +15,15 @@ from kms.errors import (
     AbortTransactionError,
     FencedError,
     KafkaError,
+    OvertakenError,
     RetriableKafkaError,
     UndeliverableError,
 )
 from kms.formats import AVRO
 from kms.kafka import TopicPartition, Undelivered
+from kms.kinds import Outcome
 from kms.messages import Job, Letter
-from kms.schedule import Header, Schedule, fired_headers, stand_in_id
+from kms.schedule import Header, Schedule, fired_headers, following_headers, stand_in_id
 from kms.settings import Settings
 
 HEADERS: tuple[Header, ...] = (("h", b"v"), ("null", None))
@@ -206,6 +208,49 @@ def test_a_copy_that_would_undo_a_newer_record_is_aborted(
     with pytest.raises(AbortTransactionError, match="'id8' at schedules/3"):
         fires.send([job(again=True), job(4, 8, again=True)], BEFORE)
     assert writer.calls[-2:] == ["flush", "abort"]
+
+
+@pytest.mark.parametrize("kind", [ExactlyOnce, AtLeastOnce])
+def test_what_recurs_is_written_again_in_place_of_a_tombstone(
+    assignment: Assignment, kind: type[ExactlyOnce | AtLeastOnce]
+) -> None:
+    fires, writer = made(kind, assignment)
+    asked: tuple[Header, ...] = (("kms-every", b"1h"), ("kms-next", b"3600000"))
+    fired = job()._replace(outcome=Outcome(again=asked))
+    late = job(offset=8)._replace(outcome=Outcome("expired", asked))
+    over = job(offset=10)._replace(outcome=Outcome("expired"))
+    FakeStretches.found = [(SCHEDULES, b"id7"), (SCHEDULES, b"id8")]
+    assert fires.send([fired, late, over], BEFORE) == []
+    follows = [tuple(following_headers(offset, "topic-id")) for offset in (7, 8)]
+    sent = [call for call in writer.calls if isinstance(call, Sent)]
+    assert [it for it in sent if it.topic == "target"] == [target(fired)]
+    assert [it for it in sent if it.topic == "schedules"] == [
+        Sent("schedules", b"id7", b"encoded", (*asked, *follows[0]), 3),
+        Sent("schedules", b"id8", b"encoded", (*asked, *follows[1]), 3),
+        tombstone(over, SCHEDULES, "topic-id"),
+    ]
+    assert len(FakeStretches.asked) == (kind is ExactlyOnce)
+
+
+def test_what_recurs_and_was_overtaken_is_named(assignment: Assignment) -> None:
+    """So that the others need not wait for it."""
+    fires, writer = made(ExactlyOnce, assignment)
+    jobs = [job(offset=it)._replace(outcome=Outcome(again=())) for it in (7, 8)]
+    FakeStretches.found = [(SCHEDULES, b"id7"), (SCHEDULES, b"id8"), (SCHEDULES, b"id8")]
+    with pytest.raises(AbortTransactionError, match="'id8' at schedules/3") as caught:
+        fires.send(jobs, BEFORE)
+    assert isinstance(caught.value.__cause__, OvertakenError)
+    assert caught.value.__cause__.claims == [jobs[1].due]
+    assert writer.calls[-2:] == ["flush", "abort"]
+
+
+def test_a_copy_of_what_recurs_follows_nothing(assignment: Assignment) -> None:
+    fires, writer = made(ExactlyOnce, assignment)
+    copy = job(again=True)
+    copy.due.headers = (*HEADERS, *following_headers(3, "topic-id"))
+    FakeStretches.found = [(SCHEDULES, b"id7")]
+    assert fires.send([copy], BEFORE) == []
+    assert Sent("schedules", b"id7", b"encoded", HEADERS, 3) in writer.calls
 
 
 def test_a_copy_that_nobody_can_judge_is_aborted(assignment: Assignment) -> None:

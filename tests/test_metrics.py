@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Metric, generate_latest, parser
 from prometheus_client.openmetrics import parser as openmetrics_parser
 
-from kms import __version__, metrics
+from kms import __version__, cache_figures, times
 from kms.due import Due
 from kms.errors import ExitCode, SettingsError
 from kms.failures import Failure
@@ -22,7 +22,7 @@ from kms.figures import LATENESS_BUCKETS_SECONDS, ConsumerFigures, ProducerFigur
 from kms.metrics import FiguresCollector, MetricsPage
 from kms.schedule import Row
 from kms.settings import Settings
-from kms.store import CacheFile, Reader, Writer
+from kms.store import CacheFile, PageReader, Writer
 from kms.web import WebServer
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -31,15 +31,21 @@ COUNTERS = {
     "kms_schedules_cancelled": {"schedule_topic"},
     "kms_records_rejected": {"schedule_topic", "reason"},
     "kms_schedules_fired": {"topic"},
+    "kms_schedules_expired": {"topic"},
     "kms_firing_failures": {"topic", "reason"},
     "kms_dead_letters": {"reason"},
     "kms_transactions_aborted": set(),
     "kms_schedules_republished": set(),
     "kms_errors": {"thread"},
+    "kms_rebalances": set(),
+    "kms_cache_rebuilds": {"reason"},
 }
 GAUGES = {
     "kms_schedules_pending": {"schedule_topic", "partition"},
     "kms_schedules_failed": set(),
+    "kms_overdue_seconds": set(),
+    "kms_group_member": set(),
+    "kms_last_cache_rebuild_timestamp_seconds": set(),
     "kms_assigned_partitions": set(),
     "kms_firing_partitions": set(),
     "kms_held_partitions": set(),
@@ -57,7 +63,7 @@ class Scraped(NamedTuple):
     consumer: ConsumerFigures
     producer: ProducerFigures
     writer: Writer
-    reader: Reader
+    reader: PageReader
     registry: CollectorRegistry
 
     def families(self) -> dict[str, Metric]:
@@ -76,7 +82,7 @@ def scraped(tmp_path: Path) -> Iterator[Scraped]:
     with (
         closing(CacheFile(tmp_path / "cache.sqlite")) as file,
         closing(Writer(file)) as writer,
-        closing(Reader(file.path)) as reader,
+        closing(PageReader(file.path)) as reader,
     ):
         registry.register(FiguresCollector(consumer, producer, reader))
         yield Scraped(consumer, producer, writer, reader, registry)
@@ -87,13 +93,18 @@ def fill(scraped: Scraped) -> None:
     consumer.received[TOPIC] = 7
     consumer.cancelled["schedules"] = 3
     consumer.rejected["schedules", "null-id"] = 2
+    consumer.add_rebuild("too-old", 2)
+    consumer.add_rebuild("file-unusable", 0)
+    consumer.rebalances = 10
     producer.fired["target"] = 5
+    producer.add_expired("target")
     producer.failed["target", "too-large"] = 4
     producer.aborted, producer.republished = 8, 9
     producer.errors.add("something")
     producer.add_lateness([0.0, 0.001, 0.002, 3.0, 9_999.0])
     rows = scraped.writer.rows(scraped.writer.restart("schedules", 2, "id", "c", 0).number)
     rows[b"a"] = rows[b"b"] = Row(0, 0, b"")
+    consumer.owned = {rows.number: ("schedules", 2)}
     scraped.writer.commit([rows], {}, {})
     producer.buried["too-large"] = 6
     scraped.writer.note([Failure(Due(rows.number, b"a", 0, 0, b""), 1, 0, 0, "too-large", "")])
@@ -148,10 +159,16 @@ def test_values(scraped: Scraped) -> None:
         ("kms_schedules_cancelled_total", {"schedule_topic": "schedules"}, 3),
         ("kms_records_rejected_total", {"schedule_topic": "schedules", "reason": "null-id"}, 2),
         ("kms_schedules_fired_total", {"topic": "target"}, 5),
+        ("kms_schedules_expired_total", {"topic": "target"}, 1),
         ("kms_firing_failures_total", {"topic": "target", "reason": "too-large"}, 4),
         ("kms_transactions_aborted_total", {}, 8),
         ("kms_dead_letters_total", {"reason": "too-large"}, 6),
+        ("kms_dead_letters_total", {"reason": "topic-missing"}, 0),
         ("kms_schedules_failed", {}, 1),
+        ("kms_cache_rebuilds_total", {"reason": "too-old"}, 2),
+        ("kms_cache_rebuilds_total", {"reason": "file-unusable"}, 0),
+        ("kms_rebalances_total", {}, 10),
+        ("kms_group_member", {}, 0),
         ("kms_schedules_republished_total", {}, 9),
         ("kms_errors_total", {"thread": "producer"}, 1),
         ("kms_errors_total", {"thread": "consumer"}, 0),
@@ -193,13 +210,51 @@ def test_pending_schedules_are_not_counted_at_every_scrape(
     scraped: Scraped, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     labels = {"schedule_topic": "schedules", "partition": "2"}
-    monkeypatch.setattr(metrics, "_PENDING_AGE_SECONDS", 3600.0)
+    monkeypatch.setattr(cache_figures, "_AGE_SECONDS", 3600.0)
     fill(scraped)
     assert scraped.value("kms_schedules_pending", **labels) == 2
     scraped.writer.restart("schedules", 2, "id", "c", 0)
     assert scraped.value("kms_schedules_pending", **labels) == 2
-    monkeypatch.setattr(metrics, "_PENDING_AGE_SECONDS", -1.0)
+    monkeypatch.setattr(cache_figures, "_AGE_SECONDS", -1.0)
     assert scraped.value("kms_schedules_pending", **labels) == 0
+
+
+def test_what_was_given_up_is_not_counted(scraped: Scraped) -> None:
+    """Another instance has it now, and counts it."""
+    fill(scraped)
+    scraped.consumer.owned = {}
+    assert scraped.families()["kms_schedules_pending"].samples == []
+    assert scraped.value("kms_schedules_failed") == 0
+
+
+def test_overdue_is_the_oldest_that_is_due_and_did_not_fail(
+    scraped: Scraped, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(times, "now_ms", lambda: 10_000)
+    rows = scraped.writer.rows(scraped.writer.restart("schedules", 2, "id", "c", 0).number)
+    rows[b"failed"], rows[b"due"], rows[b"later"] = (
+        Row(0, 1_000, b""),
+        Row(1, 3_000, b""),
+        Row(2, 20_000, b""),
+    )
+    scraped.consumer.owned = {rows.number: ("schedules", 2)}
+    scraped.writer.commit([rows], {}, {})
+    scraped.writer.note([Failure(Due(rows.number, b"failed", 0, 1, b""), 1, 0, 0, "refused", "")])
+    # As long as it is folded, nobody knows what has fired already.
+    assert scraped.value("kms_overdue_seconds") == 0
+    scraped.consumer.firing = [rows.number]
+    assert scraped.value("kms_overdue_seconds") == 7.0
+    monkeypatch.setattr(cache_figures, "_AGE_SECONDS", -1.0)
+    del rows[b"due"]
+    scraped.writer.commit([rows], {}, {})
+    assert scraped.value("kms_overdue_seconds") == 0
+
+
+def test_when_the_cache_was_rebuilt_last(scraped: Scraped) -> None:
+    name = "kms_last_cache_rebuild_timestamp_seconds"
+    assert scraped.value(name) == 0
+    fill(scraped)
+    assert scraped.value(name) == pytest.approx(scraped.consumer.rebuilt_seconds)
 
 
 def test_a_taken_port_is_a_wrong_setting(scraped: Scraped) -> None:

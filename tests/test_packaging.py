@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,8 +21,10 @@ from packaging.requirements import Requirement
 from typer import main as typer_main
 
 import kms
+from kms import systemd
 from kms.cli import app
-from kms.errors import ExitCode
+from kms.errors import REASONS, ExitCode
+from kms.service import _STOP_SECONDS
 from kms.settings import Settings, load_settings
 from kms.settings_table import Definition, definitions, settings_table
 from kms.topics import recommended_config
@@ -30,7 +35,32 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 PORT = Settings().prometheus_scraping_endpoint_port
+UNITS = ("kms.service", "kms-once.service", "kms-once.timer")
+MOST_EXPOSED = 20  # in tenths; systemd 252 says 1.2
+THREADS = 3
 IN_FILE = [each for each in definitions() if each.name not in ("config", "kafka")]
+
+
+SYSTEMD = 250  # the first that looks at files of units, not only at what is installed
+
+
+def systemd_version() -> int:
+    """0 without systemd."""
+    if shutil.which("systemd-analyze") is None:
+        return 0
+    found = re.match(r"systemd (\d+)", systemd_analyze("--version").stdout)
+    return int(found[1]) if found else 0
+
+
+def systemd_analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["systemd-analyze", *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+needs_systemd = pytest.mark.skipif(
+    systemd_version() < SYSTEMD, reason=f"no systemd-analyze, or of a systemd before {SYSTEMD}"
+)
 
 
 def code_blocks(text: str) -> list[list[str]]:
@@ -77,6 +107,10 @@ class TestReadme:
         rows = re.findall(r"^\| (\d+) \| `(\w+)` \| .+ \|$", README, re.MULTILINE)
         assert rows == [(str(code.value), code.name) for code in ExitCode]
 
+    def test_reasons_are_those_of_the_code(self) -> None:
+        section = README.partition("\n## When a schedule can't be fired\n")[2].partition("\n## ")[0]
+        assert tuple(re.findall(r"^\| `([\w-]+)` \|", section, re.MULTILINE)) == REASONS
+
     def test_the_two_commands_are_at_its_top(self) -> None:
         block = code_blocks(README)[0]
         assert [line.split()[0] for line in block] == ["./scripts/demo", "./scripts/test"]
@@ -104,6 +138,7 @@ def kms_commands() -> Iterator[str]:
         (ROOT / "docker-compose.yml").read_text().splitlines(),
         (ROOT / "config/kms.toml").read_text().splitlines(),
         (ROOT / "config/kms.service").read_text().splitlines(),
+        (ROOT / "config/kms-once.service").read_text().splitlines(),
         (ROOT / "config/kms.cron").read_text().splitlines(),
     ]
     for line in (line for block in blocks for line in block):
@@ -254,7 +289,7 @@ class TestCompose:
 
     def test_mounted_files_are_there(self) -> None:
         mounted = [volume for _, volume in volumes() if volume.startswith(".")]
-        assert mounted == ["./config/prometheus.yml"]
+        assert mounted == ["./config/prometheus.yml", "./config/prometheus-alerts.yml"]
         assert all((ROOT / name).is_file() for name in mounted)
 
     def test_prometheus_scrapes_the_service(self) -> None:
@@ -302,24 +337,71 @@ class TestSettingsExample:
         assert setting.help.removesuffix(".") in said
 
 
-class TestSystemdUnit:
-    LINES = (ROOT / "config/kms.service").read_text().splitlines()
+def unit(name: str) -> dict[str, list[str]]:
+    """What a unit sets, whatever the section; each setting may come more than once."""
+    found: dict[str, list[str]] = {}
+    for line in (ROOT / "config" / name).read_text().splitlines():
+        if "=" in line and not line.startswith("#"):
+            key, value = line.split("=", 1)
+            found.setdefault(key, []).append(value)
+    return found
 
-    def test_it_runs_kms_with_real_settings(self) -> None:
-        environment = dict(
-            line.removeprefix("Environment=").split("=", 1)
-            for line in self.LINES
-            if line.startswith("Environment=")
-        )
-        assert settings_of(environment | {"SCHEDULE_TOPICS": "schedules"}).kms_cache == Path(
-            "/var/lib/kms/kms.sqlite"
-        )
-        assert "StateDirectory=kms" in self.LINES
-        assert "User=kms" in self.LINES
+
+class TestSystemdUnits:
+    SERVICE, ONCE, TIMER = unit("kms.service"), unit("kms-once.service"), unit("kms-once.timer")
+    HARDENED = (ROOT / "config/kms.service").read_text().partition("\nNoNewPrivileges=")[2]
+
+    @pytest.mark.parametrize("service", [SERVICE, ONCE], ids=["kms", "kms-once"])
+    def test_it_runs_kms_with_real_settings(self, service: dict[str, list[str]]) -> None:
+        words = shlex.split(" ".join(service["Environment"]).replace("%H", "host.example"))
+        environment = dict(word.split("=", 1) for word in words)
+        environment.pop("PYTHONFAULTHANDLER", None)
+        settings = settings_of(environment | {"SCHEDULE_TOPICS": "schedules"})
+        assert settings.kms_cache == Path("/var/lib/kms/kms.sqlite")
+        assert service["StateDirectory"] == service["User"] == ["kms"]
+        (command,) = service["ExecStart"]
+        assert "--config /etc/kms/kms.toml" in command
 
     def test_a_wrong_setting_is_not_tried_again(self) -> None:
-        assert "Restart=on-failure" in self.LINES
-        assert f"RestartPreventExitStatus={ExitCode.USAGE.value}" in self.LINES
+        assert self.SERVICE["Restart"] == ["on-failure"]
+        assert self.SERVICE["RestartPreventExitStatus"] == [str(ExitCode.USAGE.value)]
+
+    def test_systemd_and_kms_agree_on_times(self) -> None:
+        assert self.SERVICE["Type"] == ["notify"]
+        assert self.SERVICE["TimeoutStartSec"] == [str(systemd.START_SECONDS)]
+        for service in (self.SERVICE, self.ONCE):
+            (stop,) = service["TimeoutStopSec"]
+            assert int(stop) > THREADS * _STOP_SECONDS
+
+    def test_the_timer_starts_the_one_that_ends(self) -> None:
+        assert self.TIMER["OnCalendar"] == ["minutely"]
+        assert self.ONCE["Type"] == ["oneshot"]
+        assert " --once " in self.ONCE["ExecStart"][0]
+        assert "Conflicts" not in self.ONCE, "it would stop the service, each minute"
+        assert "Install" not in (ROOT / "config/kms-once.service").read_text()
+
+    def test_both_are_confined_alike(self) -> None:
+        hardened = self.HARDENED.partition("\n[Install]")[0].strip()
+        assert (ROOT / "config/kms-once.service").read_text().strip().endswith(hardened)
+
+    @needs_systemd
+    def test_systemd_finds_no_mistake(self, tmp_path: Path) -> None:
+        paths = []
+        for name in UNITS:
+            text = (ROOT / "config" / name).read_text()
+            paths.append(tmp_path / name)
+            paths[-1].write_text(text.replace("/opt/kms/.venv/bin/python", sys.executable))
+        done = systemd_analyze("verify", *paths)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+    @needs_systemd
+    @pytest.mark.parametrize("name", [name for name in UNITS if name.endswith(".service")])
+    def test_systemd_calls_it_well_confined(self, name: str) -> None:
+        """From 10, as a service is by itself, down to 0, which nobody reaches with a network."""
+        threshold = ("--offline=true", f"--threshold={MOST_EXPOSED}")
+        done = systemd_analyze("security", *threshold, ROOT / "config" / name)
+        assert done.returncode == 0, done.stdout
+        assert "Overall exposure level" in done.stdout
 
 
 def test_the_cron_lines_variables_are_settings() -> None:
@@ -329,3 +411,6 @@ def test_the_cron_lines_variables_are_settings() -> None:
     assert set(names) <= {each.env for each in definitions()}
     (entry,) = [line for line in lines if line.startswith("@")]
     assert entry.startswith("@reboot kms ")
+    (once,) = [line for line in lines if line.startswith("#*")]
+    assert once.startswith("#* * * * * kms ")
+    assert " run --once " in once

@@ -124,6 +124,17 @@ def test_an_abort_gives_all_back_and_they_are_fired_again(
     instance.producer.raise_for_error()
 
 
+def test_what_a_user_overtook_does_not_hold_up_the_others(instance: Instance) -> None:
+    instance.delivery.overtaken = {b"b"}
+    instance.put_all(b"a", b"b", b"c")
+    instance.producer.start()
+    wait_until(lambda: len(instance.sent()) == 3)
+    tried = instance.delivery.tried
+    assert tried[:2] == [[b"a", b"b", b"c"], [b"a", b"c"]]
+    assert instance.sent_ids() == [b"a", b"c", b"b"]
+    assert instance.producer.figures.failed == {}
+
+
 def test_what_is_refused_is_set_aside_and_the_rest_goes_through(
     instance: Instance, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -59,6 +60,9 @@ class TestTime:
     def test_without_an_offset_it_is_local(self) -> None:
         assert parse_time("2030-01-31T21:00:00") == parse_time("2030-01-31T12:00:00Z")
         assert parse_time("2030-01-31") == parse_time("2030-01-30T15:00:00Z")
+        paris = ZoneInfo("Europe/Paris")
+        assert parse_time("2030-01-31T13:00", paris) == parse_time("2030-01-31T12:00:00Z")
+        assert parse_time("2030-01-31T12:00Z", paris) == parse_time("2030-01-31T12:00:00Z")
 
     @pytest.mark.parametrize(
         "text",
@@ -116,6 +120,10 @@ class TestDuration:
             ("500ms", 500),
             ("1m1s1ms", 61_001),
             ("0s", 0),
+            ("PT5M", 300_000),
+            ("P1DT2H30M10S", 95_410_000),
+            ("P1W", 604_800_000),
+            (" PT0S ", 0),
         ],
     )
     def test_forms(self, text: str, expected_ms: int) -> None:
@@ -131,6 +139,7 @@ class TestDuration:
         [
             *("", "5", "m", "-5m", "5 m", "1.5h", "30m2h", "5m5m", "5M", "5min", "9999999999w"),
             *("\N{ARABIC-INDIC DIGIT FIVE}m", "9" * 5000 + "s", "2030-01-31"),
+            *("P", "PT", "P1DT", "P5M", "P1Y", "PT1.5S", "-PT5M", "PT5M1H", "P99999999999D"),
         ],
     )
     def test_others_are_refused_with_a_sentence(self, text: str) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from kms import __version__
+from kms.cli.check import check
 from kms.cli.demo import demo
 from kms.cli.inspect import inspect
 from kms.cli.options import run_app
@@ -28,7 +29,7 @@ def _say_version(asked: bool) -> None:
         raise typer.Exit
 
 
-for command in (run, schedule, cancel, inspect, retry, redrive, schema, demo):
+for command in (run, check, schedule, cancel, inspect, retry, redrive, schema, demo):
     app.command()(command)
 app.add_typer(topics_app, name="topics")
 

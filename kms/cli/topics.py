@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from kms.check import configuration, has_error, missing
 from kms.cli import values
+from kms.cli.findings import show
 from kms.cli.options import with_settings
 from kms.errors import ExitCode, SettingsError
-from kms.kafka import Admin
+from kms.kafka import Admin, Examiner
 from kms.settings import Settings
 from kms.settings_values import FORMAT_OF
-from kms.topics import Difference, Severity, differences, recommended_config
+from kms.topics import recommended_config
 
 topics_app = typer.Typer(
     no_args_is_help=True, help="Create schedule topics, and check their configuration."
@@ -31,17 +31,6 @@ _Names = Annotated[
         show_default=False,
     ),
 ]
-
-
-class Finding(NamedTuple):
-    """A topic's setting that is not as recommended."""
-
-    topic: str
-    difference: Difference
-
-    @property
-    def is_error(self) -> bool:
-        return self.difference.recommendation.severity is Severity.ERROR
 
 
 @topics_app.command()
@@ -77,23 +66,15 @@ def check(settings: Settings, names: _Names = None) -> None:
 
     Example: `python kms.py topics check schedules`
     """
-    admin = Admin(settings)
-    infos = admin.topics_patiently(_names(settings, names))
-    findings = [
-        Finding(name, difference)
+    examiner = Examiner(settings)
+    infos = Admin(settings).topics_patiently(_names(settings, names))
+    configs = examiner.topic_configs([name for name, info in infos.items() if info is not None])
+    findings = show(
+        finding
         for name, info in infos.items()
-        if info is not None
-        for difference in differences(admin.config(name))
-    ]
-    if findings:
-        _show(findings)
-    differing = {finding.topic for finding in findings}
-    for name, info in infos.items():
-        if info is None:
-            typer.echo(f"{name}: error: it does not exist. python kms.py topics create {name}")
-        elif name not in differing:
-            typer.echo(f"{name}: as recommended")
-    if None in infos.values() or any(finding.is_error for finding in findings):
+        for finding in ([missing(name)] if info is None else configuration(name, configs[name]))
+    )
+    if has_error(findings):
         raise typer.Exit(ExitCode.FAILED)
 
 
@@ -103,24 +84,3 @@ def _names(settings: Settings, names: Sequence[str] | None) -> list[str]:
     if not found:
         raise SettingsError("Name the topics, here or in SCHEDULE_TOPICS.")
     return found
-
-
-def _show(findings: Sequence[Finding]) -> None:
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        for topic, (found, wanted) in findings:
-            typer.echo(
-                f"{topic}: {wanted.severity.value}: {wanted.name} is {_told(found)}, "
-                f"recommended is {wanted.value}. {wanted.why}"
-            )
-        return
-    table = Table("Topic", "", "Setting", "Value", "Recommended", "Why it matters")
-    for topic, (found, wanted) in findings:
-        color = "red" if wanted.severity is Severity.ERROR else "yellow"
-        severity = f"[{color}]{wanted.severity.value}[/]"
-        table.add_row(topic, severity, wanted.name, _told(found), wanted.value, wanted.why)
-    console.print(table)
-
-
-def _told(found: str | None) -> str:
-    return "unknown" if found is None else found or "empty"

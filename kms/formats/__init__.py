@@ -8,6 +8,7 @@ from kms.formats.avro import SCHEMA, Avro, schema_json
 from kms.formats.format import Body, Format
 from kms.formats.headers import Headers
 from kms.formats.json import Json
+from kms.formats.kinds import Kinds
 from kms.formats.registry import Registry
 from kms.formats.schemas import Schemas, SchemaSource, Texts
 
@@ -15,11 +16,13 @@ __all__ = [
     "AVRO",
     "FORMATS",
     "SCHEMA",
+    "USUAL",
     "Avro",
     "Body",
     "Format",
     "Headers",
     "Json",
+    "Kinds",
     "Registry",
     "SchemaSource",
     "Schemas",
@@ -29,25 +32,20 @@ __all__ = [
 ]
 
 AVRO = Avro()
+USUAL = Kinds(AVRO)  # of a topic of which nothing else is known
 
-# Each makes the format of the topic it is given, out of what is known of schemas.
-FORMATS: Mapping[str, Callable[[str, Schemas | None], Format]] = {
-    "avro": lambda _topic, _schemas: AVRO,
-    "json": lambda _topic, _schemas: Json(),
-    "headers": lambda topic, _schemas: Headers(topic),
-    "registry": lambda topic, schemas: Registry(topic, _there(schemas)),
+# Each makes the format of the topic it is given, with what is known of schemas.
+FORMATS: Mapping[str, Callable[..., Format]] = {
+    "avro": lambda _topic, _schemas=None: AVRO,
+    "json": lambda _topic, _schemas=None: Json(),
+    "headers": lambda topic, _schemas=None: Headers(topic),
+    "registry": Registry,
 }
 
 
 def formats_of(names: Mapping[str, str], schemas: Schemas | None = None) -> Mapping[str, Format]:
-    """The format of each topic, out of the names of ``Settings.formats``.
+    """The format of each topic, out of the names of ``Settings.formats``, for all its kinds.
 
-    ``schemas`` may be left out where no topic is of a registry.
+    Without ``schemas`` nothing can be read of the topics of a registry.
     """
-    return {topic: FORMATS[name](topic, schemas) for topic, name in names.items()}
-
-
-def _there(schemas: Schemas | None) -> Schemas:
-    if schemas is None:
-        raise ValueError("a topic of a registry needs its schemas")
-    return schemas
+    return {topic: Kinds(FORMATS[name](topic, schemas)) for topic, name in names.items()}

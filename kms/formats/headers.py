@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from kms.errors import FormatError
 from kms.formats.format import Body
+from kms.kinds import CONTROL
 from kms.schedule import Header, Schedule, Written
 
 EPOCH, TARGET_TOPIC, TARGET_KEY = HOW = (
@@ -22,9 +23,10 @@ _SECONDS = re.compile(rb"[+-]?[0-9]{1,16}")  # Go's ParseInt, as long as it fits
 class Headers:
     """Of one topic, in the form of etf1's Go scheduler: ``scheduler-epoch`` is in seconds.
 
-    The message keeps all headers and gains where it comes from. Without a
-    ``scheduler-target-key`` it has no key. Of headers with the same name the first one counts, as
-    there. Unlike there, an empty value is a message, and a bad time is refused, not taken for 0.
+    The message keeps all headers but those that ask kms for a kind of schedule, and gains where it
+    comes from. Without a ``scheduler-target-key`` it has no key. Of headers with the same name the
+    first one counts, as there. Unlike there, an empty value is a message, and a bad time is
+    refused, not taken for 0.
     """
 
     def __init__(self, topic: str) -> None:
@@ -42,7 +44,7 @@ class Headers:
             _target(found),
             found.get(TARGET_KEY),
             record.value,
-            (*record.headers, *gained),
+            (*(header for header in record.headers if header[0] not in CONTROL), *gained),
         )
 
     def due_of(self, record: Written) -> int:
@@ -54,6 +56,9 @@ class Headers:
         """As late as the second after its time, for there are only seconds, and none is early."""
         if schedule.value is None:
             raise FormatError("without a value the record would be a cancel")
+        for name, _ in schedule.headers:
+            if name in CONTROL:
+                raise FormatError(f"the header {name} would be taken for one of the record")
         how: list[Header] = [
             (EPOCH, b"%d" % -(-schedule.due_ms // 1000)),
             (TARGET_TOPIC, schedule.topic.encode()),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from kms.errors import FormatError
+from kms.errors import FormatError, RegistryAwayError
 from kms.formats.avro import schema_json
 from kms.formats.format import Body
 from kms.formats.resolution import Resolution
@@ -22,7 +22,7 @@ class Registry:
     the newest schema of the subject TOPIC-value, and registers ours where there is none.
     """
 
-    def __init__(self, topic: str, schemas: Schemas) -> None:
+    def __init__(self, topic: str, schemas: Schemas | None = None) -> None:
         self._subject = f"{topic}-value"
         self._schemas = schemas
 
@@ -49,6 +49,8 @@ class Registry:
             "value": schedule.value,
             "headers": headers,
         }
+        if self._schemas is None:
+            raise RegistryAwayError("no schema registry is asked here")
         schema_id, texts = self._schemas.source.to_write(self._subject, schema_json())
         return Body(_PREFIX.pack(0, schema_id) + Resolution(schema_id, texts).write(fields))
 
@@ -57,5 +59,7 @@ class Registry:
         magic, schema_id = _PREFIX.unpack_from(value) if len(value) >= _PREFIX.size else (-1, -1)
         if magic != 0 or schema_id < 0:
             raise FormatError("it does not begin with a 0 and a schema's id of 4 bytes")
+        if self._schemas is None:
+            raise FormatError(f"its schema {schema_id} is in the registry, which is not asked")
         resolution = self._schemas.resolution(schema_id, record.written_ms)
         return resolution.read(value[_PREFIX.size :])

@@ -1,6 +1,6 @@
 """The only confluent_kafka: clients, admin look-ups, and the three kinds of Kafka's errors."""
 
-from kms.kafka.access import check_access
+from kms.kafka.access import check_access, not_allowed
 from kms.kafka.admin import Admin, TopicInfo
 from kms.kafka.config import (
     checked_properties,
@@ -8,7 +8,10 @@ from kms.kafka.config import (
     rebalance_timeout_ms,
     transactional_id,
 )
+from kms.kafka.examiner import Examiner, GroupView, Member, TopicView
 from kms.kafka.offsets import Offsets
+from kms.kafka.probe import Probe, Probed
+from kms.kafka.reach import Reached, client_versions, reach
 from kms.kafka.reader import AssignmentListener, Polled, TopicReader
 from kms.kafka.sender import Sender
 from kms.kafka.stretch import StretchReader
@@ -19,9 +22,15 @@ from kms.kafka.writer import PlainWriter, TransactionalWriter, Undelivered, Writ
 __all__ = [
     "Admin",
     "AssignmentListener",
+    "Examiner",
+    "GroupView",
+    "Member",
     "Offsets",
     "PlainWriter",
     "Polled",
+    "Probe",
+    "Probed",
+    "Reached",
     "Sender",
     "StretchReader",
     "Tail",
@@ -29,12 +38,16 @@ __all__ = [
     "TopicInfo",
     "TopicPartition",
     "TopicReader",
+    "TopicView",
     "TransactionalWriter",
     "Undelivered",
     "Writer",
     "check_access",
     "checked_properties",
+    "client_versions",
     "instance_name",
+    "not_allowed",
+    "reach",
     "read_all",
     "rebalance_timeout_ms",
     "transactional_id",

@@ -7,42 +7,47 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import confluent_kafka as ck
-from confluent_kafka.admin import AclOperation, AdminClient
+from confluent_kafka.admin import AdminClient
 
 from kms.errors import KafkaError, RetriableKafkaError
 from kms.kafka.config import Outages, common_config
-from kms.kafka.errors import translated
+from kms.kafka.examiner import Examiner, Operations
 from kms.kafka.refusals import Refusals
 from kms.settings import Settings
 
 _LOOK_SECONDS = 1.0  # how long a stop may have to wait
 _REFUSED_SECONDS = 2.0  # all the time: another broker may still let us in
-_TIMEOUT_SECONDS = 10.0
 _PAUSE_SECONDS = 0.2
 _ADVICE = "docs/security.md has the commands that allow it"
 
 _log = logging.getLogger(__name__)
 
 
-def check_access(settings: Settings, stopping: threading.Event) -> None:
+def check_access(
+    settings: Settings, stopping: threading.Event, waits: Callable[[], None] = lambda: None
+) -> None:
     """Return once the cluster has answered and allows what is needed, or ``stopping`` is set.
 
-    Waits for as long as the cluster is out of reach. Raises KafkaError where it lets nobody in
+    Waits for as long as the cluster is out of reach, and calls ``waits`` now and then. Raises
+    KafkaError where it lets nobody in
     with these credentials, or where an ACL is missing, which it names.
     """
     door = _Door(settings)
     said = False
     while not door.opens():
+        waits()
         if stopping.wait(_PAUSE_SECONDS):
             return
+    examiner = Examiner(settings, client=door.client)
     while not stopping.is_set():
+        waits()
         try:
             missing = [
-                *_missing_of_topics(door.client, settings),
-                *_missing_of_group(door.client, settings),
+                *_missing_of_topics(examiner, settings),
+                *_missing_of_group(examiner, settings),
             ]
         except RetriableKafkaError as error:
             if not said:
@@ -53,6 +58,13 @@ def check_access(settings: Settings, stopping: threading.Event) -> None:
         if missing:
             raise KafkaError(f"Kafka does not allow kms {', '.join(missing)}: {_ADVICE}.")
         return
+
+
+def not_allowed(allowed: Operations, wanted: Iterable[str], where: str) -> Iterator[str]:
+    """What of the ``wanted`` operations no ACL allows; none where the brokers did not say."""
+    for operation in wanted:
+        if allowed is not None and operation not in allowed:
+            yield f"{operation} on {where}"
 
 
 class _Door:
@@ -74,42 +86,14 @@ class _Door:
         return True
 
 
-def _missing_of_topics(client: AdminClient, settings: Settings) -> Iterator[str]:
+def _missing_of_topics(examiner: Examiner, settings: Settings) -> Iterator[str]:
     written = [] if settings.history_topic is None else [settings.history_topic]
-    asked = client.describe_topics(
-        ck.TopicCollection([*settings.topics, *written]),
-        include_authorized_operations=True,
-        request_timeout=_TIMEOUT_SECONDS,
-    )
-    for topic, future in asked.items():
-        allowed: Collection[AclOperation] | None = ()
-        try:
-            allowed = future.result().authorized_operations
-        except ck.KafkaException as error:
-            code = error.args[0].code()
-            if code == ck.KafkaError.UNKNOWN_TOPIC_OR_PART:
-                continue  # the consumer waits for it
-            if code != ck.KafkaError.TOPIC_AUTHORIZATION_FAILED:
-                raise translated(error.args[0], f"Looking up topic {topic}") from error
-        read = [] if topic in written else [AclOperation.READ]
-        for operation in (*read, AclOperation.WRITE):
-            if allowed is not None and operation not in allowed:
-                yield f"{operation.name} on topic {topic}"
+    # The consumer waits for one that is not there.
+    for topic in examiner.topics([*settings.topics, *written]).values():
+        needed = ("WRITE",) if topic.name in written else ("READ", "WRITE")
+        yield from not_allowed(topic.operations, needed, f"topic {topic.name}")
 
 
-def _missing_of_group(client: AdminClient, settings: Settings) -> Iterator[str]:
+def _missing_of_group(examiner: Examiner, settings: Settings) -> Iterator[str]:
     group = settings.consumer_group_id
-    asked = client.describe_consumer_groups(
-        [group], include_authorized_operations=True, request_timeout=_TIMEOUT_SECONDS
-    )
-    allowed: Collection[AclOperation] | None = ()
-    try:
-        allowed = asked[group].result().authorized_operations
-    except ck.KafkaException as error:
-        code = error.args[0].code()
-        if code == ck.KafkaError.GROUP_ID_NOT_FOUND:
-            return  # who may not see a group is told so, there or not
-        if code != ck.KafkaError.GROUP_AUTHORIZATION_FAILED:
-            raise translated(error.args[0], f"Looking up group {group}") from error
-    if allowed is not None and AclOperation.READ not in allowed:
-        yield f"READ on group {group}"
+    yield from not_allowed(examiner.group(group).operations, ("READ",), f"group {group}")

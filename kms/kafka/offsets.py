@@ -46,6 +46,17 @@ class Offsets:
         """The last stable offset of each: what a read_committed reader can see lies before it."""
         return end_offsets(self._stable, partitions)
 
+    def committed(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int | None]:
+        """What our group has committed, stable or not; None where it has nothing."""
+        asked = [ck.TopicPartition(*partition) for partition in partitions]
+        found = _checked(
+            lambda: self._all.committed(asked, timeout=_CALL_SECONDS), "committed offsets"
+        )
+        return {
+            TopicPartition(each.topic, each.partition): each.offset if each.offset >= 0 else None
+            for each in found
+        }
+
     def await_stable_group(self, partitions: Collection[TopicPartition]) -> None:
         """Return once no transaction holds offsets of these partitions in our group (KIP-447).
 

@@ -4,13 +4,18 @@ The file is always exactly the fold of each partition up to its checkpoint, what
 process; it may be thrown away at any time, for the topic is the truth.
 """
 
-from kms.store.file import CacheFile
+from kms.store.condition import damage, holder, problem_of
+from kms.store.file import SQLITE_VERSION, CacheFile
+from kms.store.filters import By, Filter
 from kms.store.pages import PageReader, Place, Waiting
-from kms.store.reader import Failed, Filter, Pending, Reader
+from kms.store.pending import Failed, Pending
+from kms.store.reader import Reader
 from kms.store.retries import retry_at_once
 from kms.store.writer import Checkpoint, Folded, PartitionRows, Writer
 
 __all__ = [
+    "SQLITE_VERSION",
+    "By",
     "CacheFile",
     "Checkpoint",
     "Failed",
@@ -23,5 +28,8 @@ __all__ = [
     "Reader",
     "Waiting",
     "Writer",
+    "damage",
+    "holder",
+    "problem_of",
     "retry_at_once",
 ]

@@ -13,7 +13,10 @@ from pathlib import Path
 
 from kms.errors import CacheDamagedError, CacheError, CacheInUseError
 
-VERSION = 3  # of the tables below; a file of another version is set aside and rebuilt
+SQLITE_VERSION = sqlite3.sqlite_version
+# Of the tables below, and of what the fold makes of a record: its due time is kept. A file of
+# another version is set aside and rebuilt.
+VERSION = 4
 APPLICATION_ID = 0x6B6D7331  # "kms1": tells our file from somebody else's database
 
 # What is to be done with a schedule, in the column ``state``: FAILED is added to the other two
@@ -92,12 +95,14 @@ class CacheFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.replaced = 0  # how many files were set aside
         self._lock = _lock(path)
         try:
             with cache_errors(path):
-                reason = _unusable(path)
+                reason = unusable(path)
                 if reason is not None:
                     _set_aside(path, reason)
+                    self.replaced += 1
                 _create(path)
         except BaseException:
             self.close()
@@ -115,6 +120,7 @@ class CacheFile:
         """
         with cache_errors(self.path):
             _set_aside(self.path, reason)
+            self.replaced += 1
             _create(self.path)
 
     def close(self) -> None:
@@ -130,7 +136,7 @@ def connect_for_reading(path: Path) -> sqlite3.Connection:
     if not path.exists():
         raise CacheError(f"There is no cache at {path}: has kms run with this KMS_CACHE yet?")
     with cache_errors(path):
-        reason = _unusable(path)
+        reason = unusable(path)
         if reason is not None:
             raise CacheError(f"The cache {path} can't be read: {reason}.")
         connection = sqlite3.connect(
@@ -141,6 +147,39 @@ def connect_for_reading(path: Path) -> sqlite3.Connection:
         )
         connection.execute("PRAGMA cache_size = -8192")  # KiB
         return connection
+
+
+def lock_path(path: Path) -> Path:
+    """The file whose lock says that somebody has the cache."""
+    return path.with_name(path.name + ".lock")
+
+
+def unusable(path: Path) -> str | None:
+    """Why this file can't serve, or None if it can or does not exist.
+
+    Raises what SQLite and the file system raise where that is not the file's fault.
+    """
+    if not path.exists() or path.stat().st_size == 0:
+        return None
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    try:
+        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if application_id != APPLICATION_ID:
+            return "it is not a cache of kms"
+        if version != VERSION:
+            return f"it is of version {version}, this kms reads version {VERSION}"
+        for table in ("partitions", "schedules", "failures"):
+            connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()
+    except sqlite3.DatabaseError as error:
+        # Locked, not permitted, disk errors: that is not the file's fault. Text that is no UTF-8
+        # has no code.
+        if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF not in _DAMAGED:
+            raise
+        return f"it is damaged ({error})"
+    finally:
+        connection.close()
+    return None
 
 
 @contextmanager
@@ -163,10 +202,9 @@ def cache_errors(path: Path) -> Iterator[None]:
 
 
 def _lock(path: Path) -> int:
-    lock_path = path.with_name(path.name + ".lock")
     with cache_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(lock_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         # The kernel drops this lock when the process ends, however it ends.
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -177,31 +215,6 @@ def _lock(path: Path) -> int:
             "or stop the other."
         ) from None
     return descriptor
-
-
-def _unusable(path: Path) -> str | None:
-    """Why this file can't serve, or None if it can or does not exist."""
-    if not path.exists() or path.stat().st_size == 0:
-        return None
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-    try:
-        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if application_id != APPLICATION_ID:
-            return "it is not a cache of kms"
-        if version != VERSION:
-            return f"it is of version {version}, this kms reads version {VERSION}"
-        for table in ("partitions", "schedules", "failures"):
-            connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()
-    except sqlite3.DatabaseError as error:
-        # Locked, not permitted, disk errors: that is not the file's fault. Text that is no UTF-8
-        # has no code.
-        if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF not in _DAMAGED:
-            raise
-        return f"it is damaged ({error})"
-    finally:
-        connection.close()
-    return None
 
 
 def _set_aside(path: Path, reason: str) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from kms.schedule import Header
 from kms.store.bulk import unpack_headers
 from kms.store.file import FAILED, OVERTAKEN, PENDING, cache_errors, connect_for_reading
-from kms.store.reader import Failed
+from kms.store.pending import Failed
 
 _COLUMNS = "s.due_ms, s.offset, s.number, s.id, s.value, s.headers, s.record_ms"
 _ATTEMPTS = "f.attempts, f.since_ms, f.next_ms, f.reason, f.text"
@@ -105,6 +105,18 @@ class PageReader:
         """How many have not been tried, though their time has come."""
         where = f"number = ? AND state = {PENDING} AND due_ms <= ?"
         return sum(self._count(where, number, now_ms) for number in numbers)
+
+    def next_due_ms(self, numbers: Collection[int]) -> int | None:
+        """When the first of those that have not been tried is due, or None."""
+        with cache_errors(self._path):
+            found = [
+                self._connection.execute(
+                    f"SELECT min(due_ms) FROM schedules WHERE number = ? AND state = {PENDING}",
+                    (number,),
+                ).fetchone()[0]
+                for number in numbers
+            ]
+        return min((due_ms for due_ms in found if due_ms is not None), default=None)
 
     def due_counts(self, numbers: Collection[int], bounds_ms: Sequence[int]) -> list[int]:
         """How many are due from each bound up to, not including, the next one."""

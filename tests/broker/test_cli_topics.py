@@ -29,7 +29,9 @@ class TestTopics:
         assert [len(found[name].partitions) for name in names] == [3, 3]
         config = topic_config(cluster, names[0])
         assert {name: config[name] for name in recommended_config()} == recommended_config()
-        assert kms.ok("topics", "check") == "".join(f"{name}: as recommended\n" for name in names)
+        assert kms.ok("topics", "check") == "".join(
+            f"topic {name}: ok: configured as recommended\n" for name in names
+        )
         again = kms.ok("topics", "create", names[0])
         assert again.startswith(f"{names[0]}: exists already; ")
         assert f"topics check {names[0]}" in again
@@ -40,9 +42,9 @@ class TestTopics:
         assert done.returncode == 1
         first, *rest = done.stdout.decode().splitlines()
         assert first.startswith(
-            f"{topic}: error: cleanup.policy is delete, recommended is compact. "
+            f"topic {topic}: error: cleanup.policy is delete, recommended is compact. "
         )
-        assert [line.split()[1:3] for line in rest] == [
+        assert [line.split()[2:4] for line in rest] == [
             ["warning:", name]
             for name in (
                 *("delete.retention.ms", "min.compaction.lag.ms", "min.cleanable.dirty.ratio"),
@@ -54,7 +56,7 @@ class TestTopics:
         config = recommended_config() | {"segment.ms": "3600000"}
         topic = cluster.schedule_topic(1, **{k.replace(".", "_"): v for k, v in config.items()})
         assert kms.ok("topics", "check", topic).startswith(
-            f"{topic}: warning: segment.ms is 3600000, recommended is 86400000. Only closed "
+            f"topic {topic}: warning: segment.ms is 3600000, recommended is 86400000. Only closed "
         )
 
     def test_a_missing_one_is_an_error_beside_the_others(self, cluster: Cluster, kms: Kms) -> None:
@@ -62,7 +64,7 @@ class TestTopics:
         done = kms.run("topics", "check", missing, topic)
         assert done.returncode == 1
         out = done.stdout.decode()
-        assert f"{missing}: error: it does not exist" in out
+        assert f"topic {missing}: error: it does not exist" in out
         assert f"{topic}: warning: " in out
 
     def test_what_the_broker_refuses_is_a_sentence(self, kms: Kms) -> None:

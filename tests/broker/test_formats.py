@@ -117,13 +117,18 @@ def test_what_is_pending_survives_a_restart(
 ) -> None:
     """Its headers and its timestamp too, out of the cache; and a cancel is one in each format."""
     kms = instance([], **scene.environment()).start().caught_up(2)
-    far_ms, soon_ms = now_ms() + FUTURE_MS, now_ms() + 5_000
+    far_ms = now_ms() + FUTURE_MS
     cluster.write(scene.headers, b"e", b"far", headers=of_etf1(far_ms, scene.target, b"E"))
-    cluster.write(scene.headers, b"s", b"soon", headers=of_etf1(soon_ms, scene.target, b"S"))
     cluster.write(scene.headers, b"c", b"never", headers=of_etf1(far_ms, scene.target, b"C"))
     cluster.write(scene.json, b"j", of_sky(far_ms, scene.target, b"J", b"far"))
     cluster.flush()
-    wait_for("all of them", lambda: pending(kms) == 4)
+    wait_for("all of them", lambda: pending(kms) == 3)
+    inspected(kms, scene)
+    inspected(kms, scene, "--from-kafka")
+    soon_ms = now_ms() + 5_000
+    cluster.write(scene.headers, b"s", b"soon", headers=of_etf1(soon_ms, scene.target, b"S"))
+    cluster.flush()
+    wait_for("the one that comes soon", lambda: pending(kms) == 4)
     assert kms.stop() == 0
     cluster.write(scene.headers, b"c", None)
     cluster.flush()
@@ -210,6 +215,21 @@ def test_schedule_writes_the_format_of_the_topic(
     (arrived,) = cluster.arrived(scene.target, 1)
     assert (arrived.key, arrived.value, told(arrived)["a"]) == (b"k", b"v", b"b")
     assert kms.stop() == 0
+
+
+def inspected(kms: Instance, scene: Scene, *how: str) -> None:
+    """Inspect finds all of the target, which it can only by the formats."""
+    commands = Kms(kms.cluster.bootstrap, kms.cache)
+    commands.environment |= scene.environment()
+    lines = commands.ok("inspect", "--target", scene.target, "--json", *how).splitlines()
+    found = [json.loads(line) for line in lines]
+    assert {it["id"]: it["value"] for it in found} == {
+        "e": "far",
+        "c": "never",
+        "j": "far",
+    }
+    counted = commands.ok("inspect", "--count", "--by", "topic", "--json", *how)
+    assert json.loads(counted)["count"] == 3
 
 
 def pending(kms: Instance) -> float:

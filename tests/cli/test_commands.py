@@ -38,7 +38,17 @@ def said(done: Done) -> str:
 class TestHelp:
     def test_these_are_the_commands(self) -> None:
         assert {" ".join(names) for names in COMMANDS} == {
-            *("run", "schedule", "cancel", "inspect", "retry", "redrive", "schema", "demo"),
+            *(
+                "run",
+                "check",
+                "schedule",
+                "cancel",
+                "inspect",
+                "retry",
+                "redrive",
+                "schema",
+                "demo",
+            ),
             *("topics create", "topics check"),
         }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
@@ -18,6 +19,8 @@ from tests.broker.cluster import Cluster, now_ms
 _TICK_SECONDS = 0.05
 _NEAR_MS = 15_000
 _BAD = 0.02  # of all records
+_OFTEN = 0.04  # what recurs
+_EVERY_MS, _TIMES = 2_000, 6
 
 
 class Version(NamedTuple):
@@ -27,13 +30,27 @@ class Version(NamedTuple):
     due_ms: int | None
 
 
+class Often(NamedTuple):
+    """What recurs: when first, and its messages so far, as the broker had them."""
+
+    due_ms: int
+    seen_ms: list[int]
+
+    def early(self) -> int:
+        """How many came before their time."""
+        return sum(
+            at < self.due_ms + number * _EVERY_MS for number, at in enumerate(sorted(self.seen_ms))
+        )
+
+
 class Verdict(NamedTuple):
     """What the target and the dead-letter topic say: what is behind ``buried`` must be 0.
 
-    ``schedules`` are ids, ``records`` what was written under them.
+    ``schedules`` are ids, ``records`` what was written under them. ``recurring`` are of the ids.
     """
 
     schedules: int
+    recurring: int
     records: int
     fired: int
     buried: int
@@ -46,7 +63,7 @@ class Verdict(NamedTuple):
 
     def is_clean(self) -> bool:
         """Whether every promise was kept."""
-        return not any(self[4:])
+        return not any(self[5:])
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {value}" for name, value in self._asdict().items())
@@ -71,6 +88,8 @@ class Stream:
         self._rate = rate
         self._margin_ms = int(margin_seconds * 1000)
         self._bad: set[bytes] = set()  # ids of records that are no schedules
+        self._often: dict[bytes, int] = {}  # when each that recurs is first due
+        self._ended: list[bytes] = []  # of those, the cancelled
         self._versions: dict[bytes, list[Version]] = {}
         self._written_ms: dict[tuple[bytes, int], int] = {}  # when the broker had it
         self._open: list[bytes] = []  # ids that may still be updated or cancelled
@@ -98,7 +117,9 @@ class Stream:
 
     def missing(self) -> int:
         """How many schedules that nobody replaced have not been fired yet."""
-        return len(self._wanted() - self._arrived().keys()) + len(self._bad - self._buried().keys())
+        often = sum(len(it.seen_ms) < _TIMES for it in self._often_wanted().values())
+        bad = len(self._bad - self._buried().keys())
+        return len(self._wanted() - self._arrived().keys()) + bad + often
 
     def losses(self) -> list[str]:
         """What was written under each id that was lost, and which of it was fired."""
@@ -117,18 +138,25 @@ class Stream:
     def verdict(self) -> Verdict:
         """Count, from the target topic alone."""
         counts, buried, early = self._arrived(), self._buried(), 0
+        often, wanted = self._often_seen(), self._often_wanted()
         for it in self._cluster.read(self.target):
             schedule_id, number = _unpacked(it.value or b"")
+            if schedule_id in often:
+                continue
             due_ms = self._versions[schedule_id][number].due_ms
             early += due_ms is None or it.timestamp_ms < due_ms
         return Verdict(
-            schedules=len(self._versions) + len(self._bad),
+            schedules=len(self._versions) + len(self._bad) + len(often),
+            recurring=len(often),
             records=len(self._written_ms),
-            fired=sum(counts.values()),
-            lost=len(self._wanted() - counts.keys()),
-            twice=sum(count > 1 for count in counts.values()),
-            cancelled_but_fired=len(self._replaced_in_time() & counts.keys()),
-            early=early,
+            fired=sum(counts.values()) + sum(len(it.seen_ms) for it in often.values()),
+            lost=len(self._wanted() - counts.keys())
+            + sum(max(_TIMES - len(it.seen_ms), 0) for it in wanted.values()),
+            twice=sum(count > 1 for count in counts.values())
+            + sum(max(len(it.seen_ms) - _TIMES, 0) for it in often.values()),
+            cancelled_but_fired=len(self._replaced_in_time() & counts.keys())
+            + sum(self._went_on(schedule_id, often[schedule_id]) for schedule_id in self._ended),
+            early=early + sum(it.early() for it in often.values()),
             buried=sum(buried.values()),
             not_buried=len(self._bad - buried.keys()),
             buried_twice=sum(count > 1 for count in buried.values()),
@@ -144,6 +172,8 @@ class Stream:
         choice = self._source.random()
         if choice < _BAD:
             self._write_bad()
+        elif choice < _BAD + _OFTEN:
+            self._write_often()
         elif choice < 0.7 or not self._open:
             schedule_id = b"%d" % len(self._versions)
             self._versions[schedule_id] = []
@@ -153,6 +183,24 @@ class Stream:
         else:
             schedule_id = self._open.pop(self._source.randrange(len(self._open)))
             self._write(schedule_id, None if choice > 0.9 else now_ms() + self._ahead_ms())
+
+    def _write_often(self) -> None:
+        """What recurs, or the cancel of one that does."""
+        number = len(self._often)
+        going = b"often-%d" % (number - 1)  # the last one
+        if self._source.random() < 0.3 and going in self._often and going not in self._ended:
+            self._ended.append(going)
+            self._produce(self.topics[1], None, going, (number - 1) % 12, 1)
+            return
+        schedule_id, due_ms = b"often-%d" % number, now_ms() + self._source.randrange(5_000)
+        self._often[schedule_id] = due_ms
+        value = _encoded(due_ms, self.target, schedule_id, b"%s 0" % schedule_id)
+        asked = {
+            "kms-every": b"%dms" % _EVERY_MS,
+            "kms-count": b"%d" % _TIMES,
+            "kms-missed": b"all",
+        }
+        self._produce(self.topics[1], value, schedule_id, number % 12, 0, asked)
 
     def _write_bad(self) -> None:
         """A record that can only end as a dead letter."""
@@ -181,12 +229,21 @@ class Stream:
         self._produce(topic, value, schedule_id, partition, number)
 
     def _produce(
-        self, topic: str, value: bytes | None, schedule_id: bytes, partition: int, number: int
+        self,
+        topic: str,
+        value: bytes | None,
+        schedule_id: bytes,
+        partition: int,
+        number: int,
+        headers: Mapping[str, bytes] | None = None,
     ) -> None:
         written = partial(self._on_written, schedule_id, number)
+        asked = (headers or {}).items()
         while True:
             try:
-                self._producer.produce(topic, value, schedule_id, partition, written)
+                self._producer.produce(
+                    topic, value, schedule_id, partition, written, headers=list(asked)
+                )
                 return
             except BufferError:
                 self._producer.poll(0.1)
@@ -198,7 +255,26 @@ class Stream:
         self._written_ms[schedule_id, number] = now_ms()
 
     def _arrived(self) -> Counter[tuple[bytes, int]]:
-        return Counter(_unpacked(it.value or b"") for it in self._cluster.read(self.target))
+        """What was fired of all that does not recur."""
+        found = Counter(_unpacked(it.value or b"") for it in self._cluster.read(self.target))
+        return Counter({it: count for it, count in found.items() if it[0] not in self._often})
+
+    def _often_seen(self) -> dict[bytes, Often]:
+        found = {schedule_id: Often(due_ms, []) for schedule_id, due_ms in self._often.items()}
+        for it in self._cluster.read(self.target):
+            if it.key in found:
+                found[it.key].seen_ms.append(it.timestamp_ms)
+        return found
+
+    def _often_wanted(self) -> dict[bytes, Often]:
+        """Those that have to come as often as they were asked to."""
+        found = self._often_seen()
+        return {it: found[it] for it in found.keys() - set(self._ended)}
+
+    def _went_on(self, schedule_id: bytes, often: Often) -> bool:
+        """Whether an occurrence was fired although it was cancelled long before."""
+        last_ms = often.due_ms + (len(often.seen_ms) - 1) * _EVERY_MS
+        return last_ms > self._written_ms[schedule_id, 1] + self._margin_ms
 
     def _buried(self) -> Counter[bytes]:
         return Counter(it.key or b"" for it in self._cluster.read(self.dead))

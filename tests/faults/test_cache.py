@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
@@ -45,7 +46,7 @@ class Scene:
             connection.execute(statement)
         connection.close()
 
-    def rebuilt(self, warning: str) -> None:
+    def rebuilt(self, warning: str, reason: str = "file-unusable") -> None:
         """One warning, nothing fired again, and what is pending can be made to fire."""
         self.kms.start().caught_up()
         self._schedule(b"pending", 0)
@@ -57,7 +58,14 @@ class Scene:
         warnings = [line for line in self.kms.log.splitlines() if "WARNING" in line]
         assert len(warnings) == 1, self.kms.log
         assert warning in warnings[0]
+        assert self.rebuilds() == {reason: 1}
         assert self.kms.stop() == 0
+
+    def rebuilds(self) -> dict[str, float]:
+        """How often for which reason, by the metrics."""
+        name = re.compile(r'kms_cache_rebuilds_total{reason="(.+)"}')
+        found = {name.fullmatch(each): count for each, count in self.kms.metrics().items() if count}
+        return {match[1]: count for match, count in found.items() if match}
 
     def _schedule(self, schedule_id: bytes, due_ms: int) -> None:
         self.cluster.schedule(
@@ -82,6 +90,7 @@ def test_deleted(scene: Scene) -> None:
     scene.cluster.flush()
     assert [it.value for it in scene.cluster.arrived(scene.target, 2)] == [b"fired", b"pending"]
     assert "WARNING" not in scene.kms.log
+    assert scene.rebuilds() == {}
 
 
 @pytest.mark.parametrize("size", [1, 100, 4096, 9000])
@@ -116,28 +125,28 @@ def test_of_somebody_else(scene: Scene) -> None:
 
 def test_from_another_cluster(scene: Scene) -> None:
     scene.sql("UPDATE partitions SET cluster_id = 'another'")
-    scene.rebuilt("cluster another")
+    scene.rebuilt("cluster another", "other-cluster")
 
 
 def test_of_a_topic_made_again(scene: Scene) -> None:
     scene.sql("UPDATE partitions SET topic_id = 'another'")
-    scene.rebuilt("deleted and made again")
+    scene.rebuilt("deleted and made again", "topic-recreated")
 
 
 def test_past_the_end_of_the_log(scene: Scene) -> None:
     scene.sql("UPDATE partitions SET next_offset = 1000000")
-    scene.rebuilt("past the log's end")
+    scene.rebuilt("past the log's end", "log-moved")
 
 
 def test_before_the_start_of_the_log(scene: Scene) -> None:
     scene.sql("UPDATE partitions SET next_offset = -7")
-    scene.rebuilt("before the log's first")
+    scene.rebuilt("before the log's first", "log-moved")
 
 
 def test_older_than_the_tombstones_retention(scene: Scene) -> None:
     day_ms = 86_400_000  # delete.retention.ms by default
     scene.sql(f"UPDATE partitions SET seen_ms = {now_ms() - day_ms - 1000}")
-    scene.rebuilt("delete.retention.ms")
+    scene.rebuilt("delete.retention.ms", "too-old")
 
 
 @pytest.mark.parametrize("retention_ms", [3_000, 60_000])

@@ -22,6 +22,7 @@ def test_a_short_walk_loses_nothing_and_fires_nothing_twice(tmp_path: Path) -> N
         verdict = walk.run(20, told.append)
     assert verdict.schedules > 1_000
     assert verdict.fired > 500
+    assert verdict.recurring > 20
     assert walk.done.total() >= 2
     assert verdict.is_clean(), "\n".join([str(verdict), *told])
     assert walk.crashes == []

@@ -17,7 +17,7 @@ def overtaken(log: Log) -> list[int]:
 
 
 def hidden_cancels(log: Log, folded: int) -> list[int]:
-    """The offsets, from ``folded`` on, of the cancels that the tombstone of a firing would hide.
+    """The offsets, from ``folded`` on, of the cancels that the end of a firing would hide.
 
     That firing was of an older version than the last one before the cancel: a cache with the last
     one in it, and without the cancel, would take it for overtaken and have it fired.
@@ -25,7 +25,7 @@ def hidden_cancels(log: Log, folded: int) -> list[int]:
     records = [entry.record for entry in log.entries]
     found = []
     for tombstone in records:
-        fired = fired_of(tombstone.headers) if tombstone.value is None else None
+        fired = fired_of(tombstone.headers)  # also of what recurs, written again by it
         if fired is not None:
             found += [
                 it.offset

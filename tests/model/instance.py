@@ -18,8 +18,9 @@ from kms.delivery import ExactlyOnce
 from kms.due import Due, DueQueue
 from kms.errors import FencedError, FormatError
 from kms.failures import Failures
-from kms.formats import Body
+from kms.formats import Body, Kinds
 from kms.kafka import TopicPartition
+from kms.kinds import OCCURRENCE
 from kms.producer import ScheduleProducer
 from kms.schedule import Schedule, Written
 from kms.scheduler import CacheJobStore, HandOver
@@ -57,7 +58,7 @@ class Numbers:
         return Body(b"%d:%s" % (schedule.due_ms, schedule.value))
 
 
-FORM = Numbers()
+FORM = Kinds(Numbers())
 
 
 class WatchedClaims(Claims):
@@ -213,7 +214,8 @@ class Instance:
         for due in batch:
             version, seen = int(due.value.partition(b":")[2]), self._seen[due.number]
             read = self.store.cache.read[due.number]
-            self._firings[id(due)] = Firing(version, seen, read, now_ms, self.name)
+            fired_before = int(dict(due.headers).get(OCCURRENCE) or b"0")
+            self._firings[id(due)] = Firing(version, seen, read, now_ms, self.name, fired_before)
         if batch:
             self.says("begins a transaction: " + ", ".join(map(shown, batch)))
 
@@ -221,7 +223,7 @@ class Instance:
         return self._firings[id(due)]
 
     def delivered(self, due: Due, log: Log, offset: int) -> None:
-        sort = "copy" if due.republish else "tombstone"
+        sort = "copy" if due.republish else "tombstone, or next record,"
         what = "target message" if log is self.world.kafka.target else sort
         self.says(f"writes the {what} of {shown(due)} to {log.name} at {offset}")
 

@@ -18,7 +18,7 @@ class Firing:
     """A target message, and what its sender knew when its transaction began at ``began_ms``.
 
     ``seen`` is the offset up to which it had folded the partition, or should have; ``read`` are
-    the offsets before it that compaction had left for it to read.
+    the offsets before it that compaction had left for it to read. ``occurrence`` counts from 0.
     """
 
     version: int
@@ -26,6 +26,7 @@ class Firing:
     read: frozenset[int]
     began_ms: int
     by: str
+    occurrence: int = 0
 
 
 class Destination(Protocol):

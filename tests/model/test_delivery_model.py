@@ -28,7 +28,7 @@ Step = tuple[Any, ...]  # what happens, and its arguments
 
 # How often each kind of step is taken, and the values of its arguments.
 KINDS: dict[str, tuple[int, Callable[[int], Iterator[Step]]]] = {
-    "write": (6, lambda count: product(range(count), [b"a", b"a", b"b"], [0, 0, 0, 3])),
+    "write": (6, lambda count: product(range(count), [b"a", b"a", b"b"], [0, 0, 3], [1, 3])),
     "cancel": (2, lambda count: product(range(count), [b"a", b"a", b"b"])),
     "consume": (8, lambda _: product(range(3), [9, 9, 1], [False, True])),
     "fire": (8, lambda _: product(range(3), [0, 0, 2, 3, 4, 5])),

@@ -9,6 +9,8 @@ from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from unittest.mock import patch
 
+from kms.kinds import COUNT, EVERY, MISSED
+from kms.schedule import Header
 from tests.model import rules
 from tests.model.cleaner import hidden_cancels, overtaken
 from tests.model.clients import Stretches
@@ -78,18 +80,18 @@ class World:
 
     # What users do.
 
-    def write(self, number: int, schedule_id: bytes, due_in_hours: int) -> None:
-        """A user schedules or updates."""
+    def write(self, number: int, schedule_id: bytes, due_in_hours: int, times: int = 1) -> None:
+        """A user schedules or updates; ``times`` above 1 recurs every hour."""
         self._versions += 1
         due_ms, key = self.clock.now_ms + due_in_hours * HOUR_MS, (number, schedule_id)
         offset = self.kafka.schedules[number].append(
-            schedule_id, b"%d:%d" % (due_ms, self._versions)
+            schedule_id, b"%d:%d" % (due_ms, self._versions), _recurring(times)
         )
         verb = "updates" if self.ledger.is_known(key) else "schedules"
         when = f"due in {due_in_hours} h" if due_in_hours else "due now"
         text = f"a user {verb} {schedule_id.decode()}: v{self._versions} (p{number}@{offset})"
-        self.say(f"{text}, {when}")
-        self.ledger.wrote(key, Write(offset, self._versions, due_ms))
+        self.say(f"{text}, {when}" + (f", {times} times" if times > 1 else ""))
+        self.ledger.wrote(key, Write(offset, self._versions, due_ms, times))
 
     def cancel(self, number: int, schedule_id: bytes) -> None:
         """A user cancels, whatever there is under the id."""
@@ -297,6 +299,12 @@ class World:
         for which, each in enumerate(self.instances):
             if not each.alive:  # it ended by itself, for it was fenced
                 self.restart(which, "kept")
+
+
+def _recurring(times: int) -> list[Header]:
+    if times == 1:
+        return []
+    return [(EVERY, b"1h"), (COUNT, b"%d" % times), (MISSED, b"all")]
 
 
 def _duration(milliseconds: int) -> str:

@@ -1,0 +1,43 @@
+"""What ``inspect`` shows: a pending schedule, read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from kms.errors import FormatError
+from kms.refold import Told
+from kms.schedule import Schedule
+from kms.store import Pending
+from kms.times import iso_time
+
+
+class Found(NamedTuple):
+    """A pending schedule: where its record lies, and what that says; None if it can't be read.
+
+    ``history`` is what is known of its id, where somebody asked for that.
+    """
+
+    pending: Pending
+    schedule: Schedule | None
+    history: Sequence[Told] | None = None
+
+
+def read(pending: Pending) -> Found:
+    """What no format reads is on its way to the dead-letter topic, or waits to be mended."""
+    try:
+        return Found(pending, pending.form.decode(pending))
+    except FormatError:
+        return Found(pending, None)
+
+
+def due_text(found: Found) -> str:
+    """When it is due; what no calendar has is shown as the number it is."""
+    if found.schedule is None:
+        return "no schedule"
+    return iso_time(found.pending.due_ms) or f"{found.pending.due_ms} ms"
+
+
+def next_try_text(next_ms: int) -> str:
+    """When the next attempt is."""
+    return "at once" if next_ms == 0 else iso_time(next_ms) or f"{next_ms} ms"

@@ -1,0 +1,80 @@
+"""Claimed schedules as jobs: what is to be sent for each, and which can't be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kms import times
+from kms.assignment import Assignment
+from kms.delivery import Refused
+from kms.due import Due
+from kms.errors import BadHeaderError, UndeliverableError
+from kms.kinds import EXPIRED, EXPIRES, outcome
+from kms.messages import Job, owned, schedule_of
+from kms.schedule import Schedule, is_stand_in
+from kms.targets import Targets
+
+_UNREAD = Schedule(0, "", b"", None)  # of a record that is none
+
+
+class Jobs:
+    """Makes jobs of what is due; for the producer thread."""
+
+    def __init__(self, assignment: Assignment, targets: Targets, *, buries: bool) -> None:
+        self._assignment = assignment
+        self._targets = targets
+        self._buries = buries  # what is expired as well
+
+    def of(self, claimed: Sequence[Due]) -> tuple[list[Job], list[Refused]]:
+        """Those that can be sent, as of now, and those that can't.
+
+        Raises AbortTransactionError if a partition was given up, RetriableKafkaError if Kafka
+        does not say which target topics there are.
+        """
+        jobs, refused = [], []
+        now_ms = times.now_ms()
+        for due in claimed:
+            try:
+                schedule = self._schedule_of(due)
+                jobs.append(self._job(due, schedule, now_ms) if due.headers else Job(due, schedule))
+            except UndeliverableError as error:
+                refused.append(Refused(Job(due, _UNREAD), error))
+        problems = self._targets.problems_of_firing(
+            {job.schedule.topic for job in jobs if job.is_sent}
+        )
+        fit = []
+        for job in jobs:
+            problem = problems.get(job.schedule.topic) if job.is_sent else None
+            if job.outcome.late == EXPIRED and self._buries:
+                problem = _too_late(job, now_ms)
+            if problem is None:
+                fit.append(job)
+            else:
+                refused.append(Refused(job, problem))
+        return fit, refused
+
+    def _schedule_of(self, due: Due) -> Schedule:
+        if due.republish:
+            return _UNREAD  # it is written again as it is, whatever it is
+        if is_stand_in(due.id, due.offset):
+            raise UndeliverableError("it has no key", "null-id", permanent=True)
+        return schedule_of(self._assignment, due)
+
+    def _job(self, due: Due, schedule: Schedule, now_ms: int) -> Job:
+        """What its headers make of it."""
+        if due.republish:
+            return Job(due, schedule)
+        found = outcome(due.headers, due.id, due.due_ms, schedule.due_ms, now_ms)
+        if found.again is not None and schedule.key == due.id:
+            # Its message would be an update of itself, and no transaction would ever commit.
+            topic = owned(self._assignment, due).where.topic
+            if schedule.topic == topic:
+                text = f"it recurs, and its message would go to {topic} under its own id"
+                raise UndeliverableError(text, BadHeaderError.reason, permanent=True)
+        return Job(due, schedule, outcome=found)
+
+
+def _too_late(job: Job, now_ms: int) -> UndeliverableError:
+    late = times.duration_text(max(now_ms - job.due.due_ms, 0))
+    text = f"it expired: it was due {late} ago, and {EXPIRES} allows less"
+    return UndeliverableError(text, EXPIRED, permanent=True)

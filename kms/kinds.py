@@ -1,0 +1,254 @@
+"""Kinds of schedule, asked for by headers on the schedule record: window, expiry, recurrence.
+
+Pure: what becomes of a schedule is a function of its record, its id, and the time it is asked at.
+So it is the same on each instance and after every restart, and the fold can use it.
+
+A record that recurs is written again when it fires, with the same value, for its next time. That
+record says what it follows (``kms-fired-offset``, ``kms-fired-topic``, as a tombstone would),
+when it is due (``kms-next``, whatever the time in its value) and how often it fired
+(``kms-occurrence``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from typing import NamedTuple, TypeVar
+from zoneinfo import ZoneInfo
+
+from kms import times
+from kms.errors import BadHeaderError
+from kms.recurrence import after_cron, after_interval
+from kms.schedule import FIRED_OFFSET_HEADER, FIRED_TOPIC_HEADER, Header
+
+EXPIRES, WINDOW = "kms-expires", "kms-window"
+CRON, EVERY = "kms-cron", "kms-every"
+TIMEZONE, UNTIL, COUNT, MISSED = "kms-timezone", "kms-until", "kms-count", "kms-missed"
+ASKED = (EXPIRES, WINDOW, CRON, EVERY, TIMEZONE, UNTIL, COUNT, MISSED)
+NEXT, OCCURRENCE = "kms-next", "kms-occurrence"
+# Of the record and never of the message.
+CONTROL = frozenset((*ASKED, NEXT, OCCURRENCE, FIRED_OFFSET_HEADER, FIRED_TOPIC_HEADER))
+
+# Why a due schedule is not fired.
+EXPIRED, LEFT_OUT = "expired", "missed"
+
+_LAST_DUE_MS = 2**63 - 1
+_LEAST_EVERY_MS = 1_000
+_GRACE_MS = 60_000  # later than that an occurrence was missed, for kms-missed: none
+_OF_RECURRENCE = (TIMEZONE, UNTIL, COUNT, MISSED)
+T = TypeVar("T")
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
+
+
+class Recurrence(NamedTuple):
+    """How often; one of ``cron`` and ``every_ms``. ``next_ms`` None is a first occurrence.
+
+    At ``most`` so many are fired; ``fired`` is how many occurrences were fired before this one.
+    """
+
+    cron: str | None
+    every_ms: int | None
+    zone: ZoneInfo
+    until_ms: int | None
+    most: int | None
+    missed: str
+    next_ms: int | None
+    fired: int
+
+    def after(self, start_ms: int, moment_ms: int) -> int | None:
+        """The first time after ``moment_ms``; ``start_ms`` is one of an interval's times."""
+        if self.cron is not None:
+            found = after_cron(self.cron, self.zone, moment_ms)
+        else:
+            found = after_interval(self.every_ms or 0, start_ms, moment_ms)
+        over = found is None or (self.until_ms is not None and found > self.until_ms)
+        return None if over else found
+
+
+class Kind(NamedTuple):
+    """What a record's headers ask for; of the two ways to expire one at most."""
+
+    window_ms: int = 0
+    expires_ms: int | None = None
+    expires_after_ms: int | None = None
+    recurrence: Recurrence | None = None
+
+    def has_expired(self, due_ms: int, now_ms: int) -> bool:
+        """Whether it is too late for what was due then."""
+        if self.expires_ms is not None:
+            return now_ms > self.expires_ms
+        return self.expires_after_ms is not None and now_ms > due_ms + self.expires_after_ms
+
+
+class Outcome(NamedTuple):
+    """What becomes of a due schedule: fired, unless it is too ``late``; then over, or again."""
+
+    late: str = ""  # EXPIRED or LEFT_OUT
+    again: tuple[Header, ...] | None = None  # the next record's headers
+
+
+FIRED = Outcome()
+
+
+def kind_of(headers: Sequence[Header]) -> Kind | None:
+    """What these headers ask for, None for nothing. Raises BadHeaderError."""
+    if not headers:
+        return None
+    asked = tuple(header for header in headers if header[0] in CONTROL)
+    return _kind(asked) if asked else None
+
+
+def recurs(headers: Sequence[Header]) -> bool:
+    """Whether they ask for more than one occurrence."""
+    return any(name in (CRON, EVERY) for name, _ in headers)
+
+
+def occurrence_ms(kind: Kind, time_ms: int) -> int:
+    """When the record's occurrence is, where its value says ``time_ms``; BadHeaderError if never.
+
+    The first one of an interval is that time, of a cron the first match from there on.
+    """
+    recurrence = kind.recurrence
+    if recurrence is None:
+        return time_ms
+    if recurrence.next_ms is not None:
+        return recurrence.next_ms
+    found = recurrence.after(time_ms, time_ms - 1)
+    if found is None:
+        raise BadHeaderError(f"it never comes: {CRON} and {UNTIL} leave no time for it")
+    return found
+
+
+def spot_ms(kind: Kind, schedule_id: bytes, occurrence: int) -> int:
+    """When in its window it is due: a hash of the id and the time, so always the same."""
+    if not kind.window_ms:
+        return occurrence
+    digest = hashlib.blake2b(b"%d:" % occurrence + schedule_id, digest_size=8).digest()
+    return min(occurrence + int.from_bytes(digest) % kind.window_ms, _LAST_DUE_MS)
+
+
+def outcome(
+    headers: Sequence[Header], schedule_id: bytes, due_ms: int, occurrence: int, now_ms: int
+) -> Outcome:
+    """What becomes of a record at ``now_ms`` that is due at ``due_ms``, its spot.
+
+    Of what recurs, an occurrence is missed once its window is over. By default one is fired for
+    all that were. Raises BadHeaderError.
+    """
+    kind = kind_of(headers)
+    if kind is None:
+        return FIRED
+    late = EXPIRED if kind.has_expired(due_ms, now_ms) else ""
+    recurrence = kind.recurrence
+    if recurrence is None:
+        return Outcome(late)
+    if not late and recurrence.missed == "none" and now_ms > due_ms + _GRACE_MS:
+        late = LEFT_OUT
+    fired = recurrence.fired + (not late)
+    moment_ms = occurrence
+    if recurrence.missed != "all":
+        moment_ms = max(occurrence, now_ms - kind.window_ms)
+    following = recurrence.after(occurrence, moment_ms)
+    if following is None or (recurrence.most is not None and fired >= recurrence.most):
+        return Outcome(late)
+    if kind.expires_ms is not None and spot_ms(kind, schedule_id, following) > kind.expires_ms:
+        return Outcome(late)
+    kept = tuple(it for it in headers if it[0] in ASKED or it[0] not in CONTROL)
+    return Outcome(late, (*kept, (NEXT, b"%d" % following), (OCCURRENCE, b"%d" % fired)))
+
+
+@lru_cache(maxsize=1_000)
+def _kind(asked: tuple[Header, ...]) -> Kind:
+    found = {name: _text(name, value) for name, value in asked}
+    if CRON not in found and EVERY not in found:
+        for name in _OF_RECURRENCE:
+            if name in found:
+                raise BadHeaderError(f"{name} needs {CRON} or {EVERY} beside it")
+    zone = _parsed(found, TIMEZONE, _zone) or ZoneInfo("UTC")
+    window_ms = _parsed(found, WINDOW, times.parse_duration) or 0
+    by_ms, after_ms = _parsed(found, EXPIRES, lambda text: _expires(text, zone)) or (None, None)
+    return Kind(window_ms, by_ms, after_ms, _recurrence(found, zone))
+
+
+def _recurrence(found: Mapping[str, str], zone: ZoneInfo) -> Recurrence | None:
+    if CRON in found and EVERY in found:
+        raise BadHeaderError(f"{CRON} and {EVERY} exclude each other")
+    if CRON not in found and EVERY not in found:
+        return None
+    _parsed(found, CRON, lambda text: after_cron(text, zone, 0))
+    return Recurrence(
+        found.get(CRON),
+        _parsed(found, EVERY, _every),
+        zone,
+        _parsed(found, UNTIL, lambda text: times.parse_time(text, zone)),
+        _parsed(found, COUNT, _count),
+        _parsed(found, MISSED, _missed) or "one",
+        _parsed(found, NEXT, _whole),
+        _parsed(found, OCCURRENCE, _whole) or 0,
+    )
+
+
+def _text(name: str, value: bytes | None) -> str:
+    try:
+        return (value or b"").decode().strip()
+    except UnicodeDecodeError:
+        raise BadHeaderError(f"the header {name} is no text") from None
+
+
+def _parsed(found: Mapping[str, str], name: str, parse: Callable[[str], T]) -> T | None:
+    if name not in found:
+        return None
+    try:
+        return parse(found[name])
+    except ValueError as error:
+        raise BadHeaderError(f"the header {name} can't be read: {error}".rstrip(".")) from error
+
+
+def _zone(text: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(text)
+    except (OSError, ValueError, LookupError):  # no such file, a path that is none, no such key
+        raise ValueError(
+            f"{text[:60]!r} is no time zone: give an IANA name, like Europe/Berlin"
+        ) from None
+
+
+def _expires(text: str, zone: ZoneInfo) -> tuple[int | None, int | None]:
+    """By when, or how long after it is due."""
+    with suppress(ValueError):
+        return None, times.parse_duration(text)
+    with suppress(ValueError):
+        return times.parse_time(text, zone), None
+    raise ValueError(
+        f"{text[:60]!r} is no time and no duration: give milliseconds since 1970, ISO 8601, or a "
+        "duration like 5m"
+    )
+
+
+def _every(text: str) -> int:
+    every_ms = times.parse_duration(text)
+    if every_ms < _LEAST_EVERY_MS:
+        raise ValueError(f"{text[:60]!r} is less than a second")
+    return every_ms
+
+
+def _count(text: str) -> int:
+    count = _whole(text)
+    if count < 1:
+        raise ValueError(f"{text[:60]!r} is not 1 or more")
+    return count
+
+
+def _missed(text: str) -> str:
+    if text not in ("all", "one", "none"):
+        raise ValueError(f"{text[:60]!r} is none of all, one, none")
+    return text
+
+
+def _whole(text: str) -> int:
+    if not _WHOLE.fullmatch(text):
+        raise ValueError(f"{text[:60]!r} is no whole number")
+    return int(text)
