@@ -107,6 +107,8 @@ class FencedError(KafkaError):
 REASONS = (
     *("undecodable", "bad-header", "expired", "null-id", "illegal-topic", "illegal-header"),
     *("too-large", "topic-missing", "not-authorised", "no-leader", "unacknowledged", "refused"),
+    "registry-away",
+    "not-due",
 )
 
 

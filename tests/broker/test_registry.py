@@ -117,7 +117,7 @@ def test_what_is_no_schedule(cluster: Cluster, instance: MakeInstance, scene: Sc
     other_id = scene.writers.register(f"{scene.topic}-other", other)
     kind_id = scene.writers.register(f"{scene.topic}-json", KIND, "JSON")
     bad = {
-        b"plain Avro": scene.whole(whole, b"k")[5:],
+        b"plain Avro": scene.whole(whole, b"k", now_ms())[5:],
         b"short": b"\x00\x00",
         b"negative": b"\x00\xff\xff\xff\xff\x00",
         b"cut": scene.whole(whole, b"k")[:-1],
