@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from types import FrameType
@@ -101,7 +102,7 @@ class Service:
                 # In this order: nothing new becomes due, the running transaction ends, then the
                 # partitions are given up.
                 for worker in workers:
-                    _end(worker)
+                    _end(worker, self._systemd)
             for worker in workers:
                 worker.raise_for_error()
 
@@ -196,9 +197,14 @@ def _collect_garbage_rarely() -> None:
     gc.set_threshold(200_000, 10, 10)
 
 
-def _end(worker: Worker) -> None:
+def _end(worker: Worker, systemd: Systemd) -> None:
     worker.stop()
-    if not worker.join(_STOP_SECONDS):
+    deadline = time.monotonic() + _STOP_SECONDS
+    # Where a thread failed systemd was not told of a stop, and its watchdog goes on: it would bite
+    # while the partitions are given up, and the exit code that says what happened would be lost.
+    while not (ended := worker.join(_WATCH_SECONDS)) and time.monotonic() < deadline:
+        systemd.waits(f"Stopping: waiting for the {worker.name} thread.")
+    if not ended:
         _log.error("The %s thread did not end in %.0f s.", worker.name, _STOP_SECONDS)
 
 

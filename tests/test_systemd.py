@@ -7,14 +7,17 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from kms.figures import ConsumerFigures, ProducerFigures
+from kms.service import _end
 from kms.systemd import START_SECONDS, Systemd, status
 from kms.web.health import Health
+from kms.worker import Worker
 from tests.broker.cluster import wait_for
 from tests.notify_socket import NotifySocket
 
@@ -162,3 +165,22 @@ def test_a_service_that_waits_for_kafka_says_so_and_stops_when_asked(tmp_path: P
     assert listener.statuses()[0] == "Waiting for Kafka."
     assert "READY=1" not in listener.lines()
     assert listener.lines().count("STOPPING=1") == 1
+
+
+class _Slow(Worker):
+    """Takes a while to end, as one does that gives its partitions up."""
+
+    def run(self) -> None:
+        self.stopping.wait()
+        time.sleep(0.7)
+
+
+def test_the_watchdog_is_fed_while_a_thread_is_waited_for() -> None:
+    """After a failure nothing told systemd that the service stops."""
+    worker = _Slow("consumer")
+    worker.start()
+    with NotifySocket() as listener:
+        _end(worker, Systemd(environment(listener, WATCHDOG_USEC="200000")))
+    assert worker.join(0.0)
+    assert len(listener.times("WATCHDOG=1")) >= 2
+    assert listener.statuses() == ["Stopping: waiting for the consumer thread."]
