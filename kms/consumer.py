@@ -10,10 +10,11 @@ from kms.assignment import Assignment
 from kms.checkpoints import Checkpoints
 from kms.claims import Claims
 from kms.commits import Commits
-from kms.errors import FormatError
+from kms.errors import FormatError, RegistryAwayError
 from kms.failures import Failures
 from kms.figures import LOG_MOVED, READ_TOO_SLOWLY, ConsumerFigures
-from kms.formats import Format
+from kms.formats import Format, Schemas
+from kms.holds import Holds
 from kms.kafka import Admin, Offsets, TopicPartition, TopicReader
 from kms.lookups import Lookups
 from kms.partition import FoldingPartition
@@ -51,6 +52,7 @@ class ScheduleConsumer(Worker):
         failures: Failures,
         forms: Mapping[str, Format],
         is_busy: Callable[[], bool] = lambda: False,
+        schemas: Schemas | None = None,
     ) -> None:
         """``is_busy`` says whether so much is to be fired that the fold should wait a little."""
         super().__init__("consumer")
@@ -69,6 +71,8 @@ class ScheduleConsumer(Worker):
         self._lookups = Lookups(offsets, self.stopping)
         self._owned: dict[TopicPartition, FoldingPartition] = {}
         self._reader = TopicReader(settings, self)
+        self._holds = Holds(self._reader)
+        self._schemas = schemas
         self._too_slow: set[TopicPartition] = set()  # read for longer than tombstones are kept
         self._commits = Commits(writer, claims)
         self._assigned_at: float | None = None
@@ -89,6 +93,7 @@ class ScheduleConsumer(Worker):
 
     def assigned(self, partitions: list[TopicPartition]) -> Mapping[TopicPartition, int]:
         """Take partitions over: from their checkpoint, if it holds, else from the beginning."""
+        self._holds.forget(partitions)
         offsets = self._take_over(partitions)
         self.figures.rebalances += 1
         self._assigned_at = time.monotonic()
@@ -118,17 +123,19 @@ class ScheduleConsumer(Worker):
         self._assignment.group_metadata = self._reader.group_metadata
         for where, records in polled.records.items():
             part = self._owned.get(where)
-            if part is not None:
+            if part is not None and where not in self._holds:
                 self._fold(part, records)
         for where, offset in polled.ends.items():
-            if where in self._owned:
+            if where in self._owned and where not in self._holds:
                 self._owned[where].reached(offset)
         for where in polled.gone:
             self._start_over(where, LOG_MOVED, "its offset is not in the log any more")
+        for part in self._holds.turn(self._owned):
+            self._stop_firing(part)
         self._commits.finish(wait=False)
         if self._commits.is_due(more=polled.count >= _LIMIT, silence=polled.count == 0):
             self._commit(wait=False)
-        self._note_failures()
+        self._note()
         self._lookups.turn(self._owned.values())
         self._open_folded()
         self._count()
@@ -150,9 +157,13 @@ class ScheduleConsumer(Worker):
         for record in records:
             if record.offset < part.next_offset:
                 continue  # delivered again; the fold has it
+            try:
+                change = fold(part.rows, record, part.topic_id, part.due_of)
+            except RegistryAwayError:
+                self._holds.hold(part.where, record)
+                break
             count += 1
             part.next_offset = record.offset + 1
-            change = fold(part.rows, record, part.topic_id, part.due_of)
             cancelled += change is Change.CANCELLED
             if change is Change.UNREADABLE or is_stand_in(record.id, record.offset):
                 self._count_rejected(part, record)
@@ -162,12 +173,14 @@ class ScheduleConsumer(Worker):
 
     def _count_rejected(self, part: FoldingPartition, record: Record) -> None:
         without_id = is_stand_in(record.id, record.offset)
-        reason = "null-id"
+        reason = "null-id" if without_id else FormatError.reason
         if not without_id:
             try:
                 part.due_of(record)
             except FormatError as error:
                 reason = error.reason
+            except RegistryAwayError:
+                pass  # it has just been given up
         self.figures.rejected[part.where.topic, reason] += 1
         if without_id and record.value is None:
             unsaid = self._repeats.unsaid(part.where)
@@ -182,9 +195,12 @@ class ScheduleConsumer(Worker):
     def _commit(self, *, wait: bool = True) -> None:
         self._commits.commit(self._owned.values(), wait=wait)
 
-    def _note_failures(self) -> None:
+    def _note(self) -> None:
         if self._commits.runs():
             return  # the writer is busy
+        schemas = self._schemas and self._schemas.take_fresh()
+        if schemas:
+            self._writer.remember_schemas(self._settings.kms_schema_registry_url or "", schemas)
         found = self._failures.take()
         if found:
             self._writer.note(found)
@@ -246,7 +262,13 @@ class ScheduleConsumer(Worker):
         )
         self.figures.add_rebuild(reason)
         self._give_up([where], self._settings.kms_transaction_timeout_ms / 1000)
+        self._holds.forget([where])
         self._reader.read_from(self._take_over([where], rebuild=True))
+
+    def _stop_firing(self, part: FoldingPartition) -> None:
+        """As if it had been revoked and came back: it fires again once it is folded to its end."""
+        self._give_up([part.where], self._settings.kms_transaction_timeout_ms / 1000)
+        self._take_over([part.where])
 
     def _give_up(self, partitions: list[TopicPartition], wait_seconds: float) -> None:
         owned = [self._owned[where] for where in partitions if where in self._owned]
@@ -262,6 +284,7 @@ class ScheduleConsumer(Worker):
     def _count(self) -> None:
         loading = [part for part in self._owned.values() if not part.ready]
         self.figures.assigned = len(self._owned)
+        self.figures.held = len(self._holds)
         self.figures.caught_up = len(self._owned) - len(loading)
         self.figures.loaded = sum(part.next_offset - part.started_at for part in loading)
         self.figures.left_to_load = sum(map(FoldingPartition.left, loading))

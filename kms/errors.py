@@ -74,6 +74,10 @@ class RequestError(KmsError):
     exit_code = ExitCode.USAGE
 
 
+class RegistryAwayError(KmsError):
+    """The schema registry has not said yet what is needed; the same call may succeed later."""
+
+
 class KafkaError(KmsError):
     """Kafka answered with an error that trying again does not heal."""
 
@@ -109,6 +113,8 @@ class FencedError(KafkaError):
 REASONS = (
     *("undecodable", "bad-header", "expired", "null-id", "illegal-topic", "illegal-header"),
     *("too-large", "topic-missing", "not-authorised", "no-leader", "unacknowledged", "refused"),
+    "registry-away",
+    "not-due",
 )
 
 

@@ -21,6 +21,8 @@ from kms.settings import Settings
 from kms.times import duration_text, now_ms
 
 _MOST_DOUBLINGS = 30
+# Nobody is to blame but time: these are never given up.
+REGISTRY_AWAY, NOT_DUE = _NEVER_OVER = "registry-away", "not-due"
 SOURCE_TOPIC, SOURCE_PARTITION, SOURCE_OFFSET = (
     "kms-source-topic",
     "kms-source-partition",
@@ -94,7 +96,9 @@ class Patience:
 
     def is_over(self, failure: Failure, error: UndeliverableError) -> bool:
         """Whether it goes to the dead-letter topic now, if there is one."""
-        return self._buries and (error.permanent or now_ms() - failure.since_ms >= self._for_ms)
+        if not self._buries or error.reason in _NEVER_OVER:
+            return False
+        return error.permanent or now_ms() - failure.since_ms >= self._for_ms
 
 
 def letter_headers(failure: Failure, where: TopicPartition) -> list[Header]:

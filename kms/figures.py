@@ -82,6 +82,7 @@ class ConsumerFigures:
     caught_up: int = 0  # of the assigned partitions, those that may fire
     left_to_load: int = 0  # records of the partitions that may not yet
     loaded: int = 0
+    held: int = 0  # partitions that wait for a schema
     owned: Mapping[int, tuple[str, int]] = field(default_factory=dict)  # the assigned, by number
     firing: Collection[int] = ()  # the numbers of those that may fire
     assigned_at: float | None = None  # monotonic, the last change; None while not in the group

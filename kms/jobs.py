@@ -8,9 +8,9 @@ from kms import times
 from kms.assignment import Assignment
 from kms.delivery import Refused
 from kms.due import Due
-from kms.errors import BadHeaderError, FormatError, UndeliverableError
+from kms.errors import BadHeaderError, UndeliverableError
 from kms.kinds import EXPIRED, EXPIRES, outcome
-from kms.messages import Job, owned
+from kms.messages import Job, owned, schedule_of
 from kms.schedule import Schedule, is_stand_in
 from kms.targets import Targets
 
@@ -58,11 +58,7 @@ class Jobs:
             return _UNREAD  # it is written again as it is, whatever it is
         if is_stand_in(due.id, due.offset):
             raise UndeliverableError("it has no key", "null-id", permanent=True)
-        schedule, due.schedule = due.schedule, None  # a claim is kept, its message need not be
-        try:
-            return schedule or self._assignment.decode(due)
-        except FormatError as error:
-            raise UndeliverableError(str(error), error.reason, permanent=True) from error
+        return schedule_of(self._assignment, due)
 
     def _job(self, due: Due, schedule: Schedule, now_ms: int) -> Job:
         """What its headers make of it."""

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from kms import times
 from kms.assignment import Assignment, OwnedPartition
 from kms.due import Due
-from kms.errors import AbortTransactionError, UndeliverableError
+from kms.errors import (
+    AbortTransactionError,
+    FormatError,
+    RegistryAwayError,
+    UndeliverableError,
+)
+from kms.failures import NOT_DUE, REGISTRY_AWAY
 from kms.figures import LONGEST_ID, LONGEST_NAME, Fired
 from kms.formats.headers import EPOCH, KEY, TARGET_TOPIC, TIMESTAMP, TOPIC
 from kms.kafka import Writer
@@ -71,6 +78,24 @@ def as_fired(job: Job, now_ms: int) -> Fired:
     """What is remembered of it once it was fired, at ``now_ms``."""
     due_ms, target = job.due.due_ms, job.schedule.topic[:LONGEST_NAME]
     return Fired(job.due.id[:LONGEST_ID], target, due_ms, now_ms - due_ms)
+
+
+def schedule_of(assignment: Assignment, due: Due) -> Schedule:
+    """What a claimed record says, if it is to be fired now; UndeliverableError if not.
+
+    AbortTransactionError if its partition was given up.
+    """
+    schedule, due.schedule = due.schedule, None  # a claim is kept, its message need not be
+    try:
+        schedule = schedule or assignment.decode(due)
+    except FormatError as error:
+        raise UndeliverableError(str(error), error.reason, permanent=True) from error
+    except RegistryAwayError as error:
+        raise UndeliverableError(str(error), REGISTRY_AWAY) from error
+    if schedule.due_ms > due.due_ms and schedule.due_ms > times.now_ms():
+        # It was folded as due at once, when nobody knew its schema.
+        raise UndeliverableError("it can be read now, and is not due yet", NOT_DUE)
+    return schedule
 
 
 def check_headers(job: Job) -> None:

@@ -185,6 +185,7 @@ class FiguresCollector(Collector):
             ),
             ("kms_assigned_partitions", "Partitions assigned to this instance.", consumer.assigned),
             ("kms_firing_partitions", "Assigned partitions that may fire.", consumer.caught_up),
+            ("kms_held_partitions", "Those that wait for the schema registry.", consumer.held),
             ("kms_caught_up", "1 if every assigned partition is folded to its end.", caught_up),
             ("kms_records_to_load", "Offsets still to fold before firing.", consumer.left_to_load),
         ):

@@ -25,7 +25,7 @@ from apscheduler.triggers.base import BaseTrigger
 from kms import times
 from kms.claims import Claims
 from kms.due import Due, DueQueue
-from kms.errors import AbortTransactionError, FormatError
+from kms.errors import AbortTransactionError, FormatError, RegistryAwayError
 from kms.schedule import Schedule
 from kms.store import Filter, Reader
 from kms.worker import Worker
@@ -214,7 +214,7 @@ class HandOver(BaseExecutor):
         """Put the job's schedules on the queue."""
         for due in job.batch:
             # Otherwise the producer finds out too, and says so.
-            with suppress(FormatError, AbortTransactionError):
+            with suppress(FormatError, RegistryAwayError, AbortTransactionError):
                 due.schedule = self._decode(due)
         self._queue.put(job.batch)
 

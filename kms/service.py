@@ -21,11 +21,12 @@ from kms.ending import Ending, Work
 from kms.errors import CacheDamagedError, ExitCode, KmsError
 from kms.failures import Failures
 from kms.figures import FILE_UNUSABLE
-from kms.formats import formats_of
+from kms.formats import Schemas, formats_of
 from kms.kafka import Admin, Offsets, check_access, checked_properties
 from kms.metrics import MetricsPage
 from kms.producer import ScheduleProducer
 from kms.progress import Progress
+from kms.registry import schemas_of
 from kms.scheduler import DueScheduler
 from kms.settings import Settings
 from kms.store import CacheFile, PageReader, Reader, Writer
@@ -49,7 +50,11 @@ class Service:
             scheduler_reader = exits.enter_context(closing(Reader(file.path)))
             metrics_reader = exits.enter_context(closing(PageReader(file.path)))
             page_reader = exits.enter_context(closing(PageReader(file.path)))
-            self._wire(settings, file, scheduler_reader)
+            known = scheduler_reader.schemas(settings.kms_schema_registry_url or "")
+            schemas = schemas_of(settings, known)
+            if schemas is not None:
+                exits.callback(schemas.close)
+            self._wire(settings, file, scheduler_reader, schemas)
             self._ending_reader = exits.enter_context(closing(Reader(file.path)))
             self._workers: list[Worker] = [self.scheduler, self.producer, self.consumer]
             figures = self.consumer.figures, self.producer.figures
@@ -126,8 +131,10 @@ class Service:
             f"{self.web.url}/metrics",
         )
 
-    def _wire(self, settings: Settings, file: CacheFile, reader: Reader) -> None:
-        forms = formats_of(settings.formats)
+    def _wire(
+        self, settings: Settings, file: CacheFile, reader: Reader, schemas: Schemas | None
+    ) -> None:
+        forms = formats_of(settings.formats, schemas)
         queue = DueQueue()
         self._assignment = assignment = Assignment()
         self._claims = claims = Claims()
@@ -150,6 +157,7 @@ class Service:
             failures,
             forms,
             queue.has_backlog,
+            schemas,
         )
 
 

@@ -39,8 +39,10 @@ from kms.settings_values import (
     Properties,
     Secret,
     SecurityProtocol,
+    Text,
     TopicName,
     Topics,
+    Urls,
     text_of,
 )
 from kms.times import Duration
@@ -67,6 +69,24 @@ class Settings(SourcedSettings):
     header_schedule_topics: Topics = Field(
         default=(),
         description="The topics that hold schedules in etf1's form: in the records' headers.",
+    )
+    registry_schedule_topics: Topics = Field(
+        default=(),
+        description="The topics that hold schedules in Avro with the id of their schema in front, "
+        "which KMS_SCHEMA_REGISTRY_URL knows.",
+    )
+    kms_schema_registry_url: Urls = Field(
+        default=None, description="The schema registry, by the path of Confluent's API."
+    )
+    kms_schema_registry_user: Text = Field(
+        default=None, description="The user to name to the schema registry."
+    )
+    kms_schema_registry_password: Secret = Field(
+        default=None, description="The user's password there."
+    )
+    kms_schema_registry_ca: OptionalPath = Field(
+        default=None,
+        description="The certificates to trust there, in PEM. Without it those that Python brings.",
     )
     consumer_group_id: Annotated[str, Allowed("a text that is not empty"), Field(min_length=1)] = (
         Field(
@@ -185,7 +205,7 @@ class Settings(SourcedSettings):
             )
         return value
 
-    @field_validator("json_schedule_topics", "header_schedule_topics")
+    @field_validator("json_schedule_topics", "header_schedule_topics", "registry_schedule_topics")
     @classmethod
     def _one_format(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         for name in FORMAT_OF:

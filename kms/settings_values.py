@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, get_args, get_origin
+from urllib.parse import urlsplit
 
 from annotated_types import Ge, Le
 from pydantic import (
@@ -31,6 +32,7 @@ FORMAT_OF: Mapping[str, str] = {
     "schedule_topics": "avro",
     "json_schedule_topics": "json",
     "header_schedule_topics": "headers",
+    "registry_schedule_topics": "registry",
 }
 
 _SHORTEST_TOKEN = 16
@@ -140,6 +142,19 @@ def _valid_token(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def _valid_urls(value: str | None) -> str | None:
+    for url in (value or "").split(",") if value is not None else ():
+        try:
+            parts = urlsplit(url.strip())
+        except ValueError:
+            parts = None
+        if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"{quoted(url)} is none")
+        if parts.username is not None or parts.password is not None:
+            raise ValueError("holds a user, which has a setting of its own")
+    return value
+
+
 def _valid_file_path(value: Path) -> Path:
     if value == Path():  # also what an empty text gives
         raise ValueError("names none")
@@ -190,6 +205,12 @@ HttpToken = Annotated[
 Address = Annotated[
     str, Allowed("an IP address or a host name"), Field(pattern=r"^[0-9a-zA-Z._:%-]+$")
 ]
+Urls = Annotated[
+    str | None,
+    Allowed("a URL with http or https and no user, or several of them, comma-separated"),
+    AfterValidator(_valid_urls),
+]
+Text = Annotated[str | None, Allowed("a text that is not empty"), Field(min_length=1)]
 OptionalPath = Annotated[
     Path | None, Allowed("the path of a file"), AfterValidator(_valid_file_path)
 ]

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import jgo
-from jgo.maven import MavenContext
+from jgo.maven import Artifact, MavenContext
 
 VERSION = "4.1.0"
 
@@ -43,7 +43,8 @@ def kafka_jars() -> Path:
         complete.mkdir()
         for line in _LIST.read_text().splitlines():
             sha256, coordinate = line.split()
-            jar = _download(coordinate, sha256, Path(name))
+            artifact = MavenContext(repo_cache=Path(name)).create_dependency(coordinate).artifact
+            jar = download(artifact, sha256, Path(name))
             jar.rename(complete / jar.name)
         try:
             complete.rename(jars)
@@ -53,10 +54,10 @@ def kafka_jars() -> Path:
     return jars
 
 
-def _download(coordinate: str, sha256: str, folder: Path) -> Path:
+def download(artifact: Artifact, sha256: str, folder: Path) -> Path:
+    """An artifact's file, below ``folder``, which is its context's; tried a few times."""
     # Not jgo.build() or resolve(): they let a dependency go whose description didn't arrive, take
     # what an interruption left behind for whole, and build() fetches a JDK where there is no Java.
-    artifact = MavenContext(repo_cache=folder).create_dependency(coordinate).artifact
     for attempt in range(1, _ATTEMPTS):
         try:
             return _checked(artifact.resolve(), sha256)

@@ -20,6 +20,11 @@ DEFAULTS: dict[str, object] = {
     "schedule_topics": (),
     "json_schedule_topics": (),
     "header_schedule_topics": (),
+    "registry_schedule_topics": (),
+    "kms_schema_registry_url": None,
+    "kms_schema_registry_user": None,
+    "kms_schema_registry_password": None,
+    "kms_schema_registry_ca": None,
     "consumer_group_id": "com.sky.kafka.scheduler",
     "security_protocol": "PLAINTEXT",
     "keystore_location": None,
@@ -50,6 +55,11 @@ VARIABLES = {
     "schedule_topics": "SCHEDULE_TOPICS",
     "json_schedule_topics": "JSON_SCHEDULE_TOPICS",
     "header_schedule_topics": "HEADER_SCHEDULE_TOPICS",
+    "registry_schedule_topics": "REGISTRY_SCHEDULE_TOPICS",
+    "kms_schema_registry_url": "KMS_SCHEMA_REGISTRY_URL",
+    "kms_schema_registry_user": "KMS_SCHEMA_REGISTRY_USER",
+    "kms_schema_registry_password": "KMS_SCHEMA_REGISTRY_PASSWORD",
+    "kms_schema_registry_ca": "KMS_SCHEMA_REGISTRY_CA",
     "consumer_group_id": "CONSUMER_GROUP_ID",
     "security_protocol": "SECURITY_PROTOCOL",
     "keystore_location": "KEYSTORE_LOCATION",
@@ -73,7 +83,12 @@ VARIABLES = {
     "kms_log_level": "KMS_LOG_LEVEL",
     "kms_log_format": "KMS_LOG_FORMAT",
 }
-SECRET_SETTINGS = ("keystore_password", "truststore_password", "kms_http_token")
+SECRET_SETTINGS = (
+    "keystore_password",
+    "truststore_password",
+    "kms_schema_registry_password",
+    "kms_http_token",
+)
 PROPERTIES = (
     "client.id",
     "compression.type",
@@ -151,6 +166,12 @@ GOOD: dict[str, st.SearchStrategy[tuple[str, object]]] = {
     ),
     "json_schedule_topics": topics("json."),
     "header_schedule_topics": topics("headers."),
+    "registry_schedule_topics": topics("registry."),
+    "kms_schema_registry_url": st.sampled_from(
+        ["http://localhost:8081", "https://r.example/apis/ccompat/v7", "http://a:1,http://b:2"]
+    ).map(lambda text: (text, text)),
+    "kms_schema_registry_user": NAMES.map(lambda name: (name, name)),
+    "kms_schema_registry_ca": NAMES.map(lambda name: (f"/tmp/{name}", Path(f"/tmp/{name}"))),
     "consumer_group_id": NAMES.map(lambda name: (name, name)),
     "security_protocol": one_of("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"),
     "keystore_location": NAMES.map(lambda name: (f"/tmp/{name}", Path(f"/tmp/{name}"))),
@@ -184,6 +205,11 @@ BAD = (
     ("json_schedule_topics", "a b"),
     ("history_topic", "a b"),
     ("header_schedule_topics", "a,a"),
+    ("registry_schedule_topics", "a,a"),
+    *(("kms_schema_registry_url", text) for text in ("localhost:8081", "ftp://a", "http://")),
+    *(("kms_schema_registry_url", text) for text in ("http://a:b@c", "http://a,", "http://[")),
+    ("kms_schema_registry_user", " "),
+    ("kms_schema_registry_ca", "."),
     ("consumer_group_id", " "),
     *(("security_protocol", text) for text in ("TLS", "SASL", "SASL-SSL")),
     *(("prometheus_scraping_endpoint_port", text) for text in ("-1", "65536", "http", "1.5")),

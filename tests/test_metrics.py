@@ -48,6 +48,7 @@ GAUGES = {
     "kms_last_cache_rebuild_timestamp_seconds": set(),
     "kms_assigned_partitions": set(),
     "kms_firing_partitions": set(),
+    "kms_held_partitions": set(),
     "kms_caught_up": set(),
     "kms_records_to_load": set(),
     "kms_build_info": {"version"},

@@ -72,6 +72,7 @@ class TestWhereValuesComeFrom:
     def test_an_empty_variable_is_unset(self, name: str) -> None:
         assert getattr(load({}, {VARIABLES[name]: ""}), name) == DEFAULTS[name]
         without = dict.fromkeys([*FORMAT_OF, "kms_instance_id"], "a")
+        without["kms_schema_registry_url"] = "http://a"
         key = without.get(name, str(DEFAULTS[name]))
         below = load({}, {VARIABLES[name]: ""}, toml_of({name: key}))
         assert below.source(name).startswith("the key")

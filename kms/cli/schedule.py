@@ -17,6 +17,8 @@ from kms.cli.options import with_settings
 from kms.errors import CacheError, KmsError, SettingsError
 from kms.formats import AVRO, formats_of
 from kms.kafka import Admin, Sender, TopicPartition
+from kms.registry import SETTINGS as REGISTRY
+from kms.registry import schemas_of
 from kms.schedule import Header, Schedule
 from kms.settings import Settings
 from kms.settings_values import FORMAT_OF
@@ -74,7 +76,7 @@ _On = Annotated[
 ]
 
 
-@with_settings([*values.CONNECTION, *FORMAT_OF])
+@with_settings([*values.CONNECTION, *FORMAT_OF, *REGISTRY])
 def schedule(
     settings: Settings,
     to: _To,
@@ -103,7 +105,8 @@ def schedule(
     wanted = Schedule(due_ms, to, key or b"", body, _headers(header or []))
     new_id = schedule_id or str(uuid.uuid4()).encode()
     topic = _only_topic(settings, on)
-    record = formats_of(settings.formats).get(topic, AVRO).encode(wanted)
+    forms = formats_of(settings.formats, schemas_of(settings))
+    record = forms.get(topic, AVRO).encode(wanted)
     _must_exist(settings, topic)
     with closing(Sender(settings)) as sender:
         sender.send(topic, new_id, record.value, headers=record.headers)

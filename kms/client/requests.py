@@ -57,6 +57,10 @@ class Recurring(Asked, total=False):
     missed: Literal["all", "one", "none"]
 
 
+# Without those of a registry, which the client does not ask.
+FORMS = tuple(form for form in FORMATS if form != "registry")
+
+
 class Entry(NamedTuple):
     """A record to write on the schedule topic; ``value`` None is a cancel."""
 
@@ -70,8 +74,8 @@ class Requests:
 
     def __init__(self, topic: str, form: str) -> None:
         _check_topic("The schedule topic", topic)
-        if form not in FORMATS:
-            raise RequestError(f"{form!r} is no format: there are {', '.join(FORMATS)}.")
+        if form not in FORMS:
+            raise RequestError(f"{form!r} is no format here: there are {', '.join(FORMS)}.")
         self.topic = topic
         self.form = formats_of({topic: form})[topic]
         self._has_key = form != "headers"

@@ -9,6 +9,8 @@ from kms.formats.format import Body, Format
 from kms.formats.headers import Headers
 from kms.formats.json import Json
 from kms.formats.kinds import Kinds
+from kms.formats.registry import Registry
+from kms.formats.schemas import Schemas, SchemaSource, Texts
 
 __all__ = [
     "AVRO",
@@ -21,6 +23,10 @@ __all__ = [
     "Headers",
     "Json",
     "Kinds",
+    "Registry",
+    "SchemaSource",
+    "Schemas",
+    "Texts",
     "formats_of",
     "schema_json",
 ]
@@ -28,14 +34,18 @@ __all__ = [
 AVRO = Avro()
 USUAL = Kinds(AVRO)  # of a topic of which nothing else is known
 
-# Each makes the format of the topic it is given.
-FORMATS: Mapping[str, Callable[[str], Format]] = {
-    "avro": lambda _topic: AVRO,
-    "json": lambda _topic: Json(),
-    "headers": Headers,
+# Each makes the format of the topic it is given, with what is known of schemas.
+FORMATS: Mapping[str, Callable[..., Format]] = {
+    "avro": lambda _topic, _schemas=None: AVRO,
+    "json": lambda _topic, _schemas=None: Json(),
+    "headers": lambda topic, _schemas=None: Headers(topic),
+    "registry": Registry,
 }
 
 
-def formats_of(names: Mapping[str, str]) -> Mapping[str, Format]:
-    """The format of each topic, out of the names of ``Settings.formats``, for all its kinds."""
-    return {topic: Kinds(FORMATS[name](topic)) for topic, name in names.items()}
+def formats_of(names: Mapping[str, str], schemas: Schemas | None = None) -> Mapping[str, Format]:
+    """The format of each topic, out of the names of ``Settings.formats``, for all its kinds.
+
+    Without ``schemas`` nothing can be read of the topics of a registry.
+    """
+    return {topic: Kinds(FORMATS[name](topic, schemas)) for topic, name in names.items()}

@@ -58,6 +58,7 @@ class TopicReader:
         with kafka_errors("Creating the consumer"):
             self._client = ck.Consumer(reader_config(settings))
         self._said: set[str] = set()
+        self._paused: set[TopicPartition] = set()
         self._topics: tuple[str, ...] = ()
         # A static member has no member id while it waits for the others to join.
         patience_ms = rebalance_timeout_ms(settings) + 2 * settings.kms_session_timeout_ms
@@ -87,14 +88,32 @@ class TopicReader:
         return self._sorted(messages)
 
     def read_from(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Go on reading assigned partitions from other offsets."""
+        """Go on reading assigned partitions from other offsets, those that were paused too."""
         for partition, offset in offsets.items():
+            # First: the seek drops whatever is fetched from where it was paused.
+            self._resume([partition])
             with kafka_errors(f"Seeking {partition}"):
                 self._client.seek(ck.TopicPartition(*partition, offset))
+
+    def pause(self, partition: TopicPartition) -> None:
+        """Deliver no more of a partition until ``read_from``, or until it is assigned again.
+
+        What one poll has brought already is the caller's to leave out.
+        """
+        self._paused.add(partition)
+        with kafka_errors(f"Pausing {partition}"):
+            self._client.pause([ck.TopicPartition(*partition)])
 
     def close(self) -> None:
         """Leave the group (a static member stays in it until its session ends)."""
         self._client.close()
+
+    def _resume(self, partitions: Iterable[TopicPartition]) -> None:
+        found = [each for each in partitions if each in self._paused]
+        self._paused.difference_update(found)
+        if found:
+            with kafka_errors("Resuming partitions"):
+                self._client.resume([ck.TopicPartition(*each) for each in found])
 
     def _take_metadata(self) -> None:
         # Without a member id the coordinator takes offsets unchecked, as it must from clients
@@ -173,6 +192,7 @@ class TopicReader:
         client.incremental_assign(
             [ck.TopicPartition(*partition, offset) for partition, offset in offsets.items()]
         )
+        self._resume(offsets)
 
     def _on_revoke(self, client: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
         self._listener.revoked(_names(partitions))

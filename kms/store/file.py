@@ -67,6 +67,16 @@ PRAGMA user_version = {VERSION};
 COMMIT;
 """
 
+# In a file of the same version that has none yet, too. An id belongs to the registry at this URL.
+_SCHEMAS = """
+CREATE TABLE IF NOT EXISTS schemas (
+    registry TEXT NOT NULL,
+    id INTEGER NOT NULL,
+    texts TEXT NOT NULL,
+    UNIQUE (registry, id)
+);
+"""
+
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}  # no such table
 
 # Found out while running, page by page; the low byte of a code is the error, the rest its kind.
@@ -233,6 +243,7 @@ def _create(path: Path) -> None:
     try:
         if fresh:
             connection.executescript(_TABLES)
+        connection.execute(_SCHEMAS)
     finally:
         connection.close()
 

@@ -61,6 +61,14 @@ class Reader:
         self._counted: dict[Filter, int] | None = None  # inside of a snapshot
         self._scanned: dict[Filter, list[int]] = {}
 
+    def schemas(self, registry: str) -> dict[int, tuple[str, ...]]:
+        """The schemas that were remembered of this registry, by id."""
+        with cache_errors(self._path):
+            found = self._connection.execute(
+                "SELECT id, texts FROM schemas WHERE registry = ?", (registry,)
+            ).fetchall()
+        return {schema_id: tuple(json.loads(texts)) for schema_id, texts in found}
+
     def due(self, number: int, after: Position, until_ms: int, limit: int) -> list[Due]:
         """At most ``limit`` rows of a partition due at ``until_ms``, in order, past ``after``."""
         with cache_errors(self._path):

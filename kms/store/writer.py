@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -206,6 +207,14 @@ class Writer:
                         (due.number, due.id, due.offset, attempt, since_ms, next_ms, reason, text),
                     )
         self._has_failures = True
+
+    def remember_schemas(self, registry: str, schemas: Mapping[int, Sequence[str]]) -> None:
+        """Keep schemas by id, so that a start needs no registry for what is folded already."""
+        with cache_errors(self._path), self._connection:
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO schemas VALUES (?, ?, ?)",
+                [(registry, schema_id, json.dumps(texts)) for schema_id, texts in schemas.items()],
+            )
 
     def was_changed(self) -> bool:
         """Whether somebody else has written the file since the last call: ``retry`` does."""

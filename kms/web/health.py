@@ -52,10 +52,11 @@ def ready(alive: Health, consumer: ConsumerFigures, now: float, stopping: bool) 
             "of reach.",
         )
     if assigned > caught_up:
+        held = f"; {consumer.held} wait for the schema registry" if consumer.held else ""
         return Health(
             False,
             f"{caught_up} of {assigned} partitions are caught up; {consumer.left_to_load} offsets "
-            "are still to be read.",
+            f"are still to be read{held}.",
         )
     if assigned:
         return Health(True, f"All {assigned} assigned partitions are caught up.")

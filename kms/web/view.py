@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from kms import times
 from kms.assignment import Assignment
 from kms.claims import Claims
-from kms.errors import FormatError, KmsError
+from kms.errors import FormatError, KmsError, RegistryAwayError
 from kms.figures import ConsumerFigures, ProducerFigures
 from kms.heartbeat import Heartbeat
 from kms.kafka import TopicPartition, instance_name, rebalance_timeout_ms
@@ -123,11 +123,14 @@ class View:
         return {each.number: each.where for each in list(self._assignment.partitions.values())}
 
     def read(self, found: Waiting) -> Schedule | None:
-        """What a record says by its topic's format; None of one that is no schedule."""
+        """What a record says by its topic's format; None of one that is no schedule.
+
+        Nor of one whose schema nobody knows yet.
+        """
         owned = self._assignment.partitions.get(found.place.number)
         try:
             return None if owned is None else owned.form.decode(found)
-        except FormatError:
+        except (FormatError, RegistryAwayError):
             return None
 
     def partitions(self, counts: Counts) -> list[Partition]:

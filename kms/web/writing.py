@@ -9,7 +9,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from kms.errors import FormatError, KafkaError, UndeliverableError
+from kms.errors import FormatError, KafkaError, RegistryAwayError, UndeliverableError
 from kms.formats import formats_of
 from kms.http_port import NO_CHANGES, Change, Changes, Page, Request
 from kms.kafka import Admin, Sender, TopicPartition
@@ -118,7 +118,7 @@ class Writing:
     def _write(self, topic: str, order: Order) -> TopicPartition:
         try:
             body = self._forms[topic].encode(order.schedule)
-        except FormatError as error:
+        except (FormatError, RegistryAwayError) as error:
             raise QuestionError(f"This can't be written to {topic}: {error}.") from error
         schedule_id = order.id.encode()
         return self._producer(topic).send(topic, schedule_id, body.value, headers=body.headers)

