@@ -170,9 +170,7 @@ def test_what_makes_no_sense(asked: Any, sentence: str) -> None:
 
 
 def test_what_a_client_can_not_be_made_of() -> None:
-    with pytest.raises(
-        RequestError, match="'xml' is no format here: there are avro, json"
-    ):
+    with pytest.raises(RequestError, match="'xml' is no format here: there are avro, json"):
         ScheduleClient("schedules", CONFIG, format="xml")  # type: ignore[arg-type]
     with pytest.raises(RequestError, match="The schedule topic '' is no name"):
         AsyncScheduleClient("", CONFIG)
