@@ -56,10 +56,14 @@ class Assignment:
 
         AbortTransactionError if its partition was given up.
         """
-        owned = self.partitions.get(due.number)
-        if owned is None:
+        return self.owned(due).form.decode(due)
+
+    def owned(self, due: Due) -> OwnedPartition:
+        """Where a schedule belongs; raises AbortTransactionError if that was given up."""
+        found = self.partitions.get(due.number)
+        if found is None:
             raise AbortTransactionError("a partition was given up meanwhile")
-        return owned.form.decode(due)
+        return found
 
     def offsets(self, numbers: Iterable[int]) -> dict[TopicPartition, int]:
         """The consumer's offsets of these partitions, those that were given up left out."""

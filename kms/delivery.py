@@ -20,7 +20,6 @@ from kms.kafka import PlainWriter, StretchReader, TransactionalWriter, Writer
 from kms.messages import (
     Job,
     check_headers,
-    owned,
     produce_again,
     produce_end,
     produce_history,
@@ -147,7 +146,7 @@ class ExactlyOnce:
         if not copies:
             return
         self._writer.flush()
-        ids = {(owned(self._assignment, due).where, due.id): due for due in copies}
+        ids = {(self._assignment.owned(due).where, due.id): due for due in copies}
         try:
             starts = {where: before.next_offsets[where] for where, _ in ids}
             self._stretches = self._stretches or StretchReader(self._settings)
@@ -187,7 +186,7 @@ class ExactlyOnce:
                     produce_again(self._writer, self._assignment, job)
                     continue
                 check_headers(job)
-                self._produce_history(job)
+                produce_history(self._writer, self._assignment, job, self._history)
             except UndeliverableError as error:
                 refused.append(Refused(job, error))
                 continue
@@ -202,10 +201,6 @@ class ExactlyOnce:
                 raise AbortTransactionError(str(error)) from None
             produce_end(self._writer, self._assignment, job)
         return refused
-
-    def _produce_history(self, job: Job) -> None:
-        if self._history is not None and job.is_sent:
-            produce_history(self._writer, self._assignment, job, self._history)
 
 
 class AtLeastOnce:
@@ -249,8 +244,7 @@ class AtLeastOnce:
                     produce_again(self._writer, self._assignment, job)
                 else:
                     check_headers(job)
-                    if self._history is not None and job.is_sent:
-                        produce_history(self._writer, self._assignment, job, self._history)
+                    produce_history(self._writer, self._assignment, job, self._history)
                     produce_message(self._writer, job)
             except UndeliverableError as error:
                 refused.append(Refused(job, error))

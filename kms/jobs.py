@@ -10,7 +10,7 @@ from kms.delivery import Refused
 from kms.due import Due
 from kms.errors import BadHeaderError, UndeliverableError
 from kms.kinds import EXPIRED, EXPIRES, outcome
-from kms.messages import Job, owned, schedule_of
+from kms.messages import Job, schedule_of
 from kms.schedule import Schedule, is_stand_in
 from kms.targets import Targets
 
@@ -67,7 +67,7 @@ class Jobs:
         found = outcome(due.headers, due.id, due.due_ms, schedule.due_ms, now_ms)
         if found.again is not None and schedule.key == due.id:
             # Its message would be an update of itself, and no transaction would ever commit.
-            topic = owned(self._assignment, due).where.topic
+            topic = self._assignment.owned(due).where.topic
             if schedule.topic == topic:
                 text = f"it recurs, and its message would go to {topic} under its own id"
                 raise UndeliverableError(text, BadHeaderError.reason, permanent=True)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from kms import times
-from kms.assignment import Assignment, OwnedPartition
+from kms.assignment import Assignment
 from kms.due import Due
 from kms.errors import (
-    AbortTransactionError,
     FormatError,
     RegistryAwayError,
     UndeliverableError,
@@ -118,18 +117,20 @@ def produce_message(writer: Writer, job: Job) -> None:
     return writer.produce(schedule.topic, schedule.key, schedule.value, schedule.headers, tag=job)
 
 
-def produce_history(writer: Writer, assignment: Assignment, job: Job, topic: str) -> None:
+def produce_history(writer: Writer, assignment: Assignment, job: Job, topic: str | None) -> None:
     """A copy of the message, with headers that say which schedule it was, as etf1's has them.
 
-    Raises UndeliverableError if it is refused at once, AbortTransactionError as a tombstone does.
+    Nothing without a topic for it, or of what sends no message of its own. Raises UndeliverableError if it is refused at once, AbortTransactionError as a tombstone does.
     """
+    if topic is None or not job.is_sent:
+        return
     schedule, due = job.schedule, job.due
     told: list[Header] = [
         (EPOCH, b"%d" % (schedule.due_ms // 1000)),
         (TARGET_TOPIC, schedule.topic.encode()),
         (TIMESTAMP, b"%d" % (due.written_ms // 1000)),
         (KEY, due.id),
-        (TOPIC, owned(assignment, due).where.topic.encode()),
+        (TOPIC, assignment.owned(due).where.topic.encode()),
     ]
     own = {name for name, _ in schedule.headers}
     headers = [*schedule.headers, *(header for header in told if header[0] not in own)]
@@ -143,7 +144,7 @@ def produce_end(writer: Writer, assignment: Assignment, job: Job) -> None:
     """
     # On the record's own partition: librdkafka's partitioner would choose another one than the
     # client that wrote the record, and a tombstone elsewhere deletes nothing.
-    found = owned(assignment, job.due)
+    found = assignment.owned(job.due)
     topic, partition = found.where
     value, again = None, job.outcome.again
     headers = fired_headers(job.due.offset, found.topic_id)
@@ -156,14 +157,6 @@ def produce_end(writer: Writer, assignment: Assignment, job: Job) -> None:
 def produce_again(writer: Writer, assignment: Assignment, job: Job) -> None:
     """The record once more, where it is; raises as for a tombstone."""
     due = job.due
-    topic, partition = owned(assignment, due).where
+    topic, partition = assignment.owned(due).where
     headers = without_following(due.headers)
     writer.produce(topic, due.id, due.value, headers, tag=job, partition=partition)
-
-
-def owned(assignment: Assignment, due: Due) -> OwnedPartition:
-    """Where a schedule belongs; raises AbortTransactionError if that was given up."""
-    found = assignment.partitions.get(due.number)
-    if found is None:
-        raise AbortTransactionError("a partition was given up meanwhile")
-    return found

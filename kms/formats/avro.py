@@ -68,19 +68,7 @@ class Avro:
 
     def encode_value(self, schedule: Schedule) -> bytes:
         """A schedule as a record's value; raises FormatError if it can't be one."""
-        if schedule.key is None:
-            raise FormatError("Avro's key can't be left out; it can be empty")
-        out = BytesIO()
-        headers = dict(schedule.headers)
-        if len(headers) != len(schedule.headers):
-            raise FormatError("Avro's map of headers holds each name once")
-        found = {
-            "time": schedule.due_ms,
-            "topic": schedule.topic,
-            "key": schedule.key,
-            "value": schedule.value,
-            "headers": headers,
-        }
+        found, out = fields_of(schedule), BytesIO()
         try:
             schemaless_writer(out, self._schema, found)
         except (TypeError, ValueError, OverflowError) as error:
@@ -96,6 +84,22 @@ class Avro:
                 return _read_whole(data, self._older_schema)
             except FormatError:
                 raise error from None
+
+
+def fields_of(schedule: Schedule) -> dict[str, Any]:
+    """The values of the schema's fields; raises FormatError where they can't have them."""
+    if schedule.key is None:
+        raise FormatError("Avro's key can't be left out; it can be empty")
+    headers = dict(schedule.headers)
+    if len(headers) != len(schedule.headers):
+        raise FormatError("Avro's map of headers holds each name once")
+    return {
+        "time": schedule.due_ms,
+        "topic": schedule.topic,
+        "key": schedule.key,
+        "value": schedule.value,
+        "headers": headers,
+    }
 
 
 def schema_json() -> str:

@@ -6,7 +6,7 @@ import struct
 from typing import Any
 
 from kms.errors import FormatError, RegistryAwayError
-from kms.formats.avro import schema_json
+from kms.formats.avro import fields_of, schema_json
 from kms.formats.format import Body
 from kms.formats.resolution import Resolution
 from kms.formats.schemas import Schemas
@@ -37,18 +37,7 @@ class Registry:
 
     def encode(self, schedule: Schedule) -> Body:
         """Waits for the registry; raises RegistryAwayError if that does not answer."""
-        headers = dict(schedule.headers)
-        if schedule.key is None:
-            raise FormatError("Avro's key can't be left out; it can be empty")
-        if len(headers) != len(schedule.headers):
-            raise FormatError("Avro's map of headers holds each name once")
-        fields = {
-            "time": schedule.due_ms,
-            "topic": schedule.topic,
-            "key": schedule.key,
-            "value": schedule.value,
-            "headers": headers,
-        }
+        fields = fields_of(schedule)
         if self._schemas is None:
             raise RegistryAwayError("no schema registry is asked here")
         schema_id, texts = self._schemas.source.to_write(self._subject, schema_json())
