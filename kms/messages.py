@@ -120,7 +120,8 @@ def produce_message(writer: Writer, job: Job) -> None:
 def produce_history(writer: Writer, assignment: Assignment, job: Job, topic: str | None) -> None:
     """A copy of the message, with headers that say which schedule it was, as etf1's has them.
 
-    Nothing without a topic for it, or of what sends no message of its own. Raises UndeliverableError if it is refused at once, AbortTransactionError as a tombstone does.
+    Nothing without a topic for it, or of what sends no message of its own. Raises
+    UndeliverableError if it is refused at once, AbortTransactionError as a tombstone does.
     """
     if topic is None or not job.is_sent:
         return
