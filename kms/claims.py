@@ -103,9 +103,8 @@ class Claims:
             if partition is None:
                 return
             claimed = partition.claimed
-            for schedule_id, offset in offsets.items():
-                due = claimed.get(schedule_id)
-                if due is not None and due.offset != offset:
+            for schedule_id in claimed.keys() & offsets.keys():
+                if claimed[schedule_id].offset != offsets[schedule_id]:
                     del claimed[schedule_id]
             if partition.since is not None:
                 partition.since.update(offsets)

@@ -12,7 +12,9 @@ from kms.store import Folded, Writer
 
 # Large SQLite transactions are faster (design section 5), but nothing can fire, or be void, before
 # it is committed. So: at once, unless more comes in than small ones could keep up with.
-_MOST_RECORDS = 30_000
+_MOST_RECORDS = 50_000
+_MOST_WHILE_FIRING = 30_000  # what is fired takes memory until its tombstones are committed
+_LARGE_RECORDS = 10_000
 _LONGEST_SECONDS = 0.5
 _SMALL_ONES = 20_000  # records a second
 
@@ -36,12 +38,15 @@ class Commits:
         """Whether one is being written in the background."""
         return self._running is not None
 
-    def is_due(self, *, more: bool, silence: bool) -> bool:
+    def is_due(self, *, more: bool, silence: bool, firing: bool) -> bool:
         """Whether to commit now: ``more`` is there to be polled, or there was ``silence``."""
+        is_full = self.waiting >= (_MOST_WHILE_FIRING if firing else _MOST_RECORDS)
+        if self.runs():  # it would wait for that; what comes meanwhile goes into the next
+            return is_full
         seconds = time.monotonic() - self._at
         return (
             silence
-            or self.waiting >= _MOST_RECORDS
+            or is_full
             or seconds >= _LONGEST_SECONDS
             or (not more and self.waiting <= seconds * _SMALL_ONES)
         )
@@ -50,7 +55,7 @@ class Commits:
         """Write what these partitions have folded; without ``wait`` maybe in the background."""
         self.finish()
         states = [(part, part.next_offset, part.seen_ms) for part in parts if part.is_dirty()]
-        is_large = self.waiting >= _MOST_RECORDS
+        is_large = self.waiting >= _LARGE_RECORDS
         self._at = time.monotonic()
         self.waiting = 0
         if not states:

@@ -133,7 +133,8 @@ class ScheduleConsumer(Worker):
         for part in self._holds.turn(self._owned):
             self._stop_firing(part)
         self._commits.finish(wait=False)
-        if self._commits.is_due(more=polled.count >= _LIMIT, silence=polled.count == 0):
+        more, silence = polled.count >= _LIMIT, polled.count == 0
+        if self._commits.is_due(more=more, silence=silence, firing=self._is_busy()):
             self._commit(wait=False)
         self._note()
         self._lookups.turn(self._owned.values())

@@ -137,9 +137,8 @@ def fold(rows: Rows, record: Record, topic_id: str, due_of: Callable[[Record], i
         due_ms = due_of(record)
     except FormatError:
         due_ms, change = _AT_ONCE_MS, Change.UNREADABLE
-    rows[record.id] = Row(
-        record.offset, due_ms, record.value, tuple(record.headers), written_ms=record.written_ms
-    )
+    headers = tuple(record.headers)
+    rows[record.id] = Row(record.offset, due_ms, record.value, headers, False, record.written_ms)
     return change
 
 

@@ -33,16 +33,18 @@ def put(connection: sqlite3.Connection, number: int, rows: Sequence[tuple[bytes,
     pieces: list[bytes] = []
     found = []
     start = 1
-    for schedule_id, row in rows:
-        pieces += schedule_id, row.value
-        id_bytes, value_bytes = len(schedule_id), len(row.value)
-        headers = pack_headers(row.headers) if row.headers else None
-        state = OVERTAKEN if row.republish else PENDING
-        kept = (row.offset, row.due_ms, value_bytes, headers, state, row.written_ms)
-        found.append((start, id_bytes, *kept))
+    for schedule_id, (offset, due_ms, value, headers, republish, written_ms) in rows:
+        pieces += schedule_id, value
+        id_bytes, value_bytes = len(schedule_id), len(value)
+        packed = json.dumps(pack_headers(headers)) if headers else "null"
+        state = OVERTAKEN if republish else PENDING
+        # Written out, which takes half the time of json.dumps.
+        found.append(
+            f"[{start},{id_bytes},{offset},{due_ms},{value_bytes},{packed},{state},{written_ms}]"
+        )
         start += id_bytes + value_bytes
     if found:
-        connection.execute(_PUT, (number, b"".join(pieces) + _PADDING, json.dumps(found)))
+        connection.execute(_PUT, (number, b"".join(pieces) + _PADDING, f"[{','.join(found)}]"))
 
 
 def delete(connection: sqlite3.Connection, number: int, ids: Sequence[bytes]) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,8 @@ from kms.schedule import Row
 from kms.store import bulk
 from kms.store.bulk import unpack_headers
 from kms.store.file import FAILED, OVERTAKEN, CacheFile, cache_errors
+
+_ROWS_A_STATEMENT = 5_000  # a copy of them is made, which takes memory
 
 
 class Checkpoint(NamedTuple):
@@ -254,14 +257,16 @@ class Writer:
 
     def _write(self, part: PartitionRows) -> Folded:
         number, sealed = part.number, part.sealed
-        puts = [(i, row) for i, row in sealed.items() if row is not None]
         if self._has_failures:
             bulk.forget_failures(self._connection, number, list(sealed))
             left = self._connection.execute("SELECT 1 FROM failures LIMIT 1").fetchone()
             self._has_failures = left is not None
+        puts = [(i, row) for i, row in sealed.items() if row is not None]
         # In order of the ids: so each page of their index is looked up once, however few are kept
         # in memory (measured: with 16 MB as fast as without with 64).
-        bulk.put(self._connection, number, sorted(puts))
+        puts.sort(key=itemgetter(0))
+        for start in range(0, len(puts), _ROWS_A_STATEMENT):
+            bulk.put(self._connection, number, puts[start : start + _ROWS_A_STATEMENT])
         bulk.delete(self._connection, number, [i for i, row in sealed.items() if row is None])
         earliest = min(((row.due_ms, row.offset) for _, row in puts), default=None)
         return Folded({i: row and row.offset for i, row in sealed.items()}, earliest)

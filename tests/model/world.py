@@ -52,6 +52,7 @@ class World:
             self._patches.enter_context(patch.object(module, "time", self.clock))
         # So that some are in the background.
         self._patches.enter_context(patch("kms.commits._MOST_RECORDS", LARGE_COMMIT))
+        self._patches.enter_context(patch("kms.commits._LARGE_RECORDS", LARGE_COMMIT))
         # Made when the first is needed, in the middle of a transaction.
         stretches = patch("kms.delivery.StretchReader", lambda _: Stretches(self), create=True)
         self._patches.enter_context(stretches)
