@@ -78,6 +78,10 @@ class RegistryAwayError(KmsError):
     """The schema registry has not said yet what is needed; the same call may succeed later."""
 
 
+class RegistryRefusedError(RegistryAwayError):
+    """The schema registry answers, but not us: somebody has to mend a password or a permission."""
+
+
 class KafkaError(KmsError):
     """Kafka answered with an error that trying again does not heal."""
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 
-from kms.formats import Schemas, Texts
+from kms.errors import CacheError
+from kms.formats import AwaitedSchemas, Schemas, Texts
 from kms.settings import Settings
+from kms.store import Reader
 
 # Those that say how to reach it.
 SETTINGS = tuple(f"kms_schema_registry_{each}" for each in ("url", "user", "password", "ca"))
+
+_LOOK_SECONDS = 3.0  # somebody waits for it
 
 
 def schemas_of(settings: Settings, known: Mapping[int, Texts] | None = None) -> Schemas | None:
@@ -22,3 +27,39 @@ def schemas_of(settings: Settings, known: Mapping[int, Texts] | None = None) -> 
     from kms.kafka.registry import SchemaRegistry
 
     return Schemas(SchemaRegistry(settings), known)
+
+
+@contextmanager
+def schemas_to_write(settings: Settings) -> Iterator[Schemas | None]:
+    """The same as long as they are needed."""
+    schemas = schemas_of(settings)
+    try:
+        yield schemas
+    finally:
+        if schemas is not None:
+            schemas.close()
+
+
+@contextmanager
+def schemas_to_look(settings: Settings) -> Iterator[AwaitedSchemas | None]:
+    """For one look at topics or cache; None if no topic needs any. Raises SettingsError.
+
+    Those that the cache remembers are not asked for.
+    """
+    if "registry" not in settings.formats.values():
+        yield None
+        return
+    from kms.kafka.registry import SchemaRegistry
+
+    source = SchemaRegistry(settings, _LOOK_SECONDS)
+    with closing(AwaitedSchemas(source, remembered(settings))) as schemas:
+        yield schemas
+
+
+def remembered(settings: Settings) -> dict[int, Texts]:
+    """The schemas of this registry that the cache has; none where there is no cache."""
+    try:
+        with closing(Reader(settings.kms_cache)) as reader:
+            return reader.schemas(settings.kms_schema_registry_url or "")
+    except CacheError:
+        return {}

@@ -18,7 +18,7 @@ from kms.errors import CacheError, KmsError, SettingsError
 from kms.formats import AVRO, formats_of
 from kms.kafka import Admin, Sender, TopicPartition
 from kms.registry import SETTINGS as REGISTRY
-from kms.registry import schemas_of
+from kms.registry import schemas_to_write
 from kms.schedule import Header, Schedule
 from kms.settings import Settings
 from kms.settings_values import FORMAT_OF
@@ -105,8 +105,8 @@ def schedule(
     wanted = Schedule(due_ms, to, key or b"", body, _headers(header or []))
     new_id = schedule_id or str(uuid.uuid4()).encode()
     topic = _only_topic(settings, on)
-    forms = formats_of(settings.formats, schemas_of(settings))
-    record = forms.get(topic, AVRO).encode(wanted)
+    with schemas_to_write(settings) as schemas:
+        record = formats_of(settings.formats, schemas).get(topic, AVRO).encode(wanted)
     _must_exist(settings, topic)
     with closing(Sender(settings)) as sender:
         sender.send(topic, new_id, record.value, headers=record.headers)

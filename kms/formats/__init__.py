@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from kms.formats.avro import SCHEMA, Avro, schema_json
+from kms.formats.awaited import AwaitedSchemas
 from kms.formats.format import Body, Format
 from kms.formats.headers import Headers
 from kms.formats.json import Json
@@ -18,6 +19,7 @@ __all__ = [
     "SCHEMA",
     "USUAL",
     "Avro",
+    "AwaitedSchemas",
     "Body",
     "Format",
     "Headers",
@@ -43,7 +45,9 @@ FORMATS: Mapping[str, Callable[..., Format]] = {
 }
 
 
-def formats_of(names: Mapping[str, str], schemas: Schemas | None = None) -> Mapping[str, Format]:
+def formats_of(
+    names: Mapping[str, str], schemas: Schemas | AwaitedSchemas | None = None
+) -> Mapping[str, Format]:
     """The format of each topic, out of the names of ``Settings.formats``, for all its kinds.
 
     Without ``schemas`` nothing can be read of the topics of a registry.

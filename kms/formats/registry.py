@@ -7,6 +7,7 @@ from typing import Any
 
 from kms.errors import FormatError, RegistryAwayError
 from kms.formats.avro import fields_of, schema_json
+from kms.formats.awaited import AwaitedSchemas
 from kms.formats.format import Body
 from kms.formats.resolution import Resolution
 from kms.formats.schemas import Schemas
@@ -22,7 +23,7 @@ class Registry:
     the newest schema of the subject TOPIC-value, and registers ours where there is none.
     """
 
-    def __init__(self, topic: str, schemas: Schemas | None = None) -> None:
+    def __init__(self, topic: str, schemas: Schemas | AwaitedSchemas | None = None) -> None:
         self._subject = f"{topic}-value"
         self._schemas = schemas
 

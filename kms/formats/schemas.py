@@ -15,7 +15,7 @@ from kms.formats.resolution import Resolution
 _PAUSE_SECONDS = 0.5  # between two questions for one schema
 # An id that the registry does not know may be new, and not on the replica that answers. A record
 # that is as old as this is not waited for: garbage holds its topic back by no more than this.
-_PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 30.0
 _UNKNOWN_PAUSE_SECONDS = 60.0  # of one that is given up
 _MOST_ASKED = 10_000  # garbage has an id in it, too
 
@@ -62,7 +62,7 @@ class Schemas:
         self._fresh: dict[int, Texts] = {}
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="schemas")
         for schema_id, texts in (known or {}).items():
-            self._found[schema_id] = _resolution(schema_id, texts)
+            self._found[schema_id] = resolution_of(schema_id, texts)
 
     def resolution(self, schema_id: int, written_ms: int) -> Resolution:
         """How to read what was written with this schema, at ``written_ms`` (epoch ms).
@@ -100,7 +100,7 @@ class Schemas:
                 asked.running = True
                 self._pool.submit(self._look_up, schema_id, asked)
             age_seconds = max(now - asked.since, time.time() - written_ms / 1000)
-            if asked.unknown and age_seconds >= _PATIENCE_SECONDS:
+            if asked.unknown and age_seconds >= PATIENCE_SECONDS:
                 asked.given_up = True
             if asked.given_up:
                 return FormatError(f"the schema registry knows no schema {schema_id}")
@@ -115,7 +115,7 @@ class Schemas:
             if texts is None:
                 unknown, text = True, "the schema registry does not know it"
             else:
-                found = _resolution(schema_id, texts)
+                found = resolution_of(schema_id, texts)
         except FormatError as error:
             found = error
         except RegistryAwayError as error:
@@ -132,7 +132,8 @@ class Schemas:
                         self._fresh[schema_id] = texts
 
 
-def _resolution(schema_id: int, texts: Sequence[str]) -> Resolution | FormatError:
+def resolution_of(schema_id: int, texts: Sequence[str]) -> Resolution | FormatError:
+    """The schema, or why it is of no use."""
     try:
         return Resolution(schema_id, texts)
     except FormatError as error:

@@ -8,12 +8,18 @@ from contextlib import contextmanager
 
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
 
-from kms.errors import FormatError, RegistryAwayError, SettingsError
+from kms.errors import (
+    FormatError,
+    RegistryAwayError,
+    RegistryRefusedError,
+    SettingsError,
+)
 from kms.settings import Settings
 from kms.settings_sources import sentence_start
 
 _TIMEOUT_SECONDS = 5.0
 _NO_SCHEMA, _NO_SUBJECT, _NO_VERSION = 40403, 40401, 40402
+_REFUSED = (401, 403)
 
 logging.getLogger("httpx2").setLevel(logging.WARNING)  # a line for each request
 logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -26,8 +32,11 @@ class SchemaRegistry:
     included: somebody can mend those, and nothing may be given up for them.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        """Raises SettingsError if they name none, or a file of certificates that can't be used."""
+    def __init__(self, settings: Settings, timeout_seconds: float = _TIMEOUT_SECONDS) -> None:
+        """Raises SettingsError if they name none, or a file of certificates that can't be used.
+
+        A question to each of its URLs takes no longer than ``timeout_seconds``.
+        """
         if settings.kms_schema_registry_url is None:
             raise SettingsError(
                 f"{sentence_start(settings.source('registry_schedule_topics'))} names topics, so "
@@ -36,7 +45,7 @@ class SchemaRegistry:
         self._url = settings.kms_schema_registry_url
         config: dict[str, object] = {
             "url": self._url,
-            "timeout": _TIMEOUT_SECONDS,
+            "timeout": timeout_seconds,
             "max.retries": 0,  # whoever asks decides
         }
         password = settings.kms_schema_registry_password
@@ -75,15 +84,26 @@ class SchemaRegistry:
 
     def to_write(self, subject: str, ours: str) -> tuple[int, tuple[str, ...]]:
         """The id of the newest schema of a subject, and that; of ours where there is none yet."""
+        found = self.newest(subject)
+        if found is not None:
+            return found
+        with self._errors():
+            return self._client.register_schema(subject, Schema(ours, "AVRO")), (ours,)
+
+    def newest(self, subject: str) -> tuple[int, tuple[str, ...]] | None:
+        """The id of the newest schema of a subject, and that; None where there is none yet.
+
+        Raises FormatError if it is a schema of another kind, RegistryAwayError.
+        """
         with self._errors():
             try:
-                newest = self._client.get_latest_version(subject)
+                found = self._client.get_latest_version(subject)
             except SchemaRegistryError as error:
                 if error.error_code not in (_NO_SUBJECT, _NO_VERSION):
                     raise
-                return self._client.register_schema(subject, Schema(ours, "AVRO")), (ours,)
-            schema_id = newest.schema_id or 0
-            return schema_id, self._texts(newest.schema, schema_id)
+                return None
+            schema_id = found.schema_id or 0
+            return schema_id, self._texts(found.schema, schema_id)
 
     def close(self) -> None:
         """Every further question is a RegistryAwayError."""
@@ -106,7 +126,8 @@ class SchemaRegistry:
             raise
         except Exception as error:
             # Its HTTP library has a tree of errors of its own, and so has each layer below.
-            raise RegistryAwayError(
+            refused = getattr(error, "http_status_code", None) in _REFUSED
+            raise (RegistryRefusedError if refused else RegistryAwayError)(
                 f"the schema registry at {self._url} does not answer as it should "
                 f"({type(error).__name__}: {error})"
             ) from error

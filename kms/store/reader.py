@@ -12,7 +12,7 @@ from typing import Any
 
 from kms.claims import Position
 from kms.due import Due, Tried
-from kms.errors import FormatError
+from kms.errors import FormatError, RegistryAwayError
 from kms.formats import AVRO, USUAL, Format, Kinds
 from kms.schedule import Record
 from kms.store import filters
@@ -245,11 +245,11 @@ class Reader:
         ]
 
     def _target_of(self, number: int, value: bytes, headers: str | None) -> bytes | None:
-        """The target topic, or None of what is no schedule; SQL calls it."""
+        """The target topic, or None of what can't be read; SQL calls it."""
         record = Record(0, b"", value, unpack_headers(headers))
         try:
             return self._numbered[number].decode(record).topic.encode()
-        except FormatError:
+        except (FormatError, RegistryAwayError):
             return None
 
     def _is_by_id(self, wanted: Filter) -> bool:
