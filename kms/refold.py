@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from kms.errors import RetriableKafkaError
-from kms.formats import USUAL, formats_of
+from kms.errors import FormatError, RegistryAwayError, RetriableKafkaError
+from kms.formats import USUAL, Format
 from kms.kafka import Admin, Offsets, Tail, TailRecord, TopicPartition
 from kms.schedule import Change, Record, fold, stand_in_id
 from kms.settings import Settings
@@ -22,13 +22,17 @@ _PATIENCE_SECONDS = 15.0
 
 
 class Told(NamedTuple):
-    """What a record did to the schedule it is of; ``due_ms`` where it wrote one."""
+    """What a record did to the schedule it is of; ``due_ms`` where it wrote one.
+
+    ``away``: what it wrote is not known, for its schema could not be had.
+    """
 
     where: TopicPartition
     offset: int
     timestamp_ms: int
     change: Change
     due_ms: int | None
+    away: bool = False
 
 
 class Refold:
@@ -36,7 +40,8 @@ class Refold:
 
     It is the same fold as the service's, of committed records up to the end of the log as it is
     at the start, and needs neither the consumer group nor its rights. ``history`` has what every
-    record that is still there did to ``schedule_id``.
+    record that is still there did to ``schedule_id``. What lacks its schema is folded all the
+    same, as due at 0: it shall be seen.
     """
 
     def __init__(
@@ -44,11 +49,12 @@ class Refold:
         settings: Settings,
         topics: Iterable[str],
         path: Path,
+        forms: Mapping[str, Format],
         schedule_id: bytes | None = None,
     ) -> None:
         self.history: list[Told] = []
         self._settings = settings
-        self._forms = formats_of(settings.formats)
+        self._forms = forms
         self._topics = list(topics)
         self._path = path
         self._id = schedule_id
@@ -125,9 +131,20 @@ class Refold:
         schedule_id = stand_in_id(found.offset) if found.key is None else found.key
         record = Record(found.offset, schedule_id, found.value, found.headers, found.timestamp_ms)
         rows, form = self._rows[found.where], self._forms.get(found.where.topic, USUAL)
-        change = fold(rows, record, self._topic_ids[found.where.topic], form.due_of)
+        away = False
+
+        def due_of(record: Record) -> int:
+            nonlocal away
+            try:
+                return form.due_of(record)
+            except RegistryAwayError as error:
+                away = True
+                raise FormatError(str(error)) from error
+
+        change = fold(rows, record, self._topic_ids[found.where.topic], due_of)
         self._next[found.where] = found.offset + 1
         if schedule_id == self._id:
             row = rows.get(schedule_id)
             due_ms = row.due_ms if change is Change.SCHEDULED and row is not None else None
-            self.history.append(Told(found.where, found.offset, found.timestamp_ms, change, due_ms))
+            told = Told(found.where, found.offset, found.timestamp_ms, change, due_ms, away)
+            self.history.append(told)

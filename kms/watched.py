@@ -11,8 +11,9 @@ from typing import NamedTuple, TypeVar
 
 from kms import times
 from kms.errors import CacheError
-from kms.formats import formats_of
+from kms.formats import Schemas, formats_of
 from kms.metrics import Scraped, scraped
+from kms.registry import remembered, schemas_of
 from kms.settings import Settings
 from kms.store import Filter, Pending, Reader
 
@@ -56,7 +57,8 @@ class Sight(NamedTuple):
 class Watcher:
     """Looks at the service and at its cache, one look at a time; either may be missing.
 
-    Raises CacheError if neither is there. The filter is for what is due next alone.
+    Raises CacheError if neither is there. The filter is for what is due next alone. A look never
+    waits for the schema registry: what that says is there at one of the next.
     """
 
     def __init__(self, settings: Settings, wanted: Filter, limit: int) -> None:
@@ -65,6 +67,7 @@ class Watcher:
         self._limit = limit
         self._url = _metrics_url(settings)
         self._reader: Reader | None = None
+        self._schemas: Schemas | None = None
         self._scrapes: deque[tuple[float, Scraped]] = deque()
         self._offsets: deque[tuple[float, int]] = deque()
         self._counts: tuple[int, int] = 0, 0
@@ -74,9 +77,7 @@ class Watcher:
         """See how it is now; takes what a scrape and a look at the cache take."""
         found = None if self._url is None else _scrape(self._url)
         try:
-            self._reader = self._reader or Reader(
-                self._settings.kms_cache, formats_of(self._settings.formats)
-            )
+            self._reader = self._reader or self._opened()
         except CacheError:
             if found is None:
                 raise
@@ -103,9 +104,17 @@ class Watcher:
         )
 
     def close(self) -> None:
-        """Close the cache."""
+        """Close the cache, and ask the schema registry no more."""
         if self._reader is not None:
             self._reader.close()
+        if self._schemas is not None:
+            self._schemas.close()
+
+    def _opened(self) -> Reader:
+        if self._schemas is None:
+            self._schemas = schemas_of(self._settings, remembered(self._settings))
+        forms = formats_of(self._settings.formats, self._schemas)
+        return Reader(self._settings.kms_cache, forms)
 
     def _look_at_cache(self, reader: Reader | None, now_ms: int, found: Scraped | None) -> Sight:
         empty = Sight(now_ms, None, None, None, "", None, None, None, None, None, [])

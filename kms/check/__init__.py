@@ -15,10 +15,12 @@ from kms.check.group import check_group, check_lag
 from kms.check.limits import check_limits
 from kms.check.machine import check_files
 from kms.check.port import check_port
+from kms.check.registry import check_registry
 from kms.check.settings import check_settings
 from kms.check.topics import check_targets, check_topics, configuration, missing
 from kms.errors import KafkaError, RetriableKafkaError
 from kms.kafka import Examiner, GroupView, Offsets, TopicPartition, checked_properties
+from kms.registry import schemas_to_look
 from kms.settings import Settings
 
 __all__ = ["Finding", "Level", "check", "configuration", "has_error", "missing"]
@@ -37,7 +39,10 @@ def check(settings: Settings, probe_topic: str | None = None) -> Iterator[Findin
     yield from check_settings(settings)
     yield check_versions()
     yield check_files()
-    cache = check_cache(settings)
+    with schemas_to_look(settings) as schemas:
+        if schemas is not None:
+            yield from check_registry(settings, schemas)
+        cache = check_cache(settings, schemas)
     yield from cache.findings
     yield check_port(settings, cache.holder)
     yield check_kept()

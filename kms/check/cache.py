@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -13,8 +13,8 @@ from typing import NamedTuple
 from kms.check.finding import Finding, counted, error, listed, ok, skipped, warning
 from kms.check.mounts import mount_of
 from kms.checkpoints import doubt_of
-from kms.errors import CacheError, FormatError, KafkaError
-from kms.formats import formats_of
+from kms.errors import CacheError, FormatError, KafkaError, RegistryAwayError
+from kms.formats import AwaitedSchemas, Format, formats_of
 from kms.kafka import Examiner, Offsets, TopicInfo, TopicPartition
 from kms.settings import Settings
 from kms.store import Checkpoint, Filter, Reader, damage, holder, problem_of
@@ -43,7 +43,7 @@ class Cache(NamedTuple):
     looked_at: int
 
 
-def check_cache(settings: Settings) -> Cache:
+def check_cache(settings: Settings, schemas: AwaitedSchemas | None = None) -> Cache:
     """The folder and the file by themselves, beside whoever uses them."""
     path = settings.kms_cache
     held = holder(path)
@@ -61,7 +61,8 @@ def check_cache(settings: Settings) -> Cache:
         )
     else:
         try:
-            return _content(settings, findings, held)
+            forms = formats_of(settings.formats, schemas)
+            return _content(path, forms, findings, held)
         except CacheError as failure:
             findings.append(_set_aside(path, str(failure).rstrip(".")))
     return Cache(findings, held, [], frozenset(), 0)
@@ -170,14 +171,15 @@ def _set_aside(path: Path, problem: str) -> Finding:
     )
 
 
-def _content(settings: Settings, findings: list[Finding], held: int | None) -> Cache:
-    path = settings.kms_cache
+def _content(
+    path: Path, forms: Mapping[str, Format], findings: list[Finding], held: int | None
+) -> Cache:
     broken, to_end = damage(path, _LOOK_SECONDS)
     size = f"{path.stat().st_size / 1_000_000:.1f} MB"
     if broken is not None:
         findings.append(_set_aside(path, f"it is damaged: {broken}"))
         return Cache(findings, held, [], frozenset(), 0)
-    with closing(Reader(path, formats_of(settings.formats))) as reader, reader.snapshot():
+    with closing(Reader(path, forms)) as reader, reader.snapshot():
         known = [checkpoint for checkpoint, _ in reader.checkpoints()]
         pending, failed = reader.counts(), reader.count(Filter(failed=True))
         targets, looked_at = _targets(reader)
@@ -205,6 +207,6 @@ def _targets(reader: Reader) -> tuple[frozenset[str], int]:
         count += 1
         try:
             found.add(pending.form.decode(pending).topic)
-        except FormatError:
-            continue  # inspect --failed has it
+        except (FormatError, RegistryAwayError):
+            continue  # inspect --failed, or the registry's own line, has it
     return frozenset(found), count

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from kms.errors import FormatError
+from kms.errors import FormatError, RegistryAwayError
 from kms.refold import Told
 from kms.schedule import Schedule
 from kms.store import Pending
@@ -15,12 +15,14 @@ from kms.times import iso_time
 class Found(NamedTuple):
     """A pending schedule: where its record lies, and what that says; None if it can't be read.
 
-    ``history`` is what is known of its id, where somebody asked for that.
+    ``history`` is what is known of its id, where somebody asked for that. ``away`` says why nobody
+    can tell what it says: its schema could not be had.
     """
 
     pending: Pending
     schedule: Schedule | None
     history: Sequence[Told] | None = None
+    away: str | None = None
 
 
 def read(pending: Pending) -> Found:
@@ -29,11 +31,15 @@ def read(pending: Pending) -> Found:
         return Found(pending, pending.form.decode(pending))
     except FormatError:
         return Found(pending, None)
+    except RegistryAwayError as error:
+        return Found(pending, None, away=str(error))
 
 
 def due_text(found: Found) -> str:
     """When it is due; what no calendar has is shown as the number it is."""
-    if found.schedule is None:
+    if found.away is not None and found.pending.due_ms == 0:
+        return "not known"  # folded without its schema
+    if found.schedule is None and found.away is None:
         return "no schedule"
     return iso_time(found.pending.due_ms) or f"{found.pending.due_ms} ms"
 

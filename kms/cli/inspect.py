@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import Annotated
 
@@ -14,8 +14,10 @@ from kms.cli.found import Found, read
 from kms.cli.listing import Layout, write, write_ended
 from kms.cli.options import with_settings
 from kms.errors import KmsError
-from kms.formats import formats_of
+from kms.formats import AwaitedSchemas, Format, formats_of
 from kms.refold import Told
+from kms.registry import SETTINGS as REGISTRY
+from kms.registry import schemas_to_look
 from kms.settings import Settings
 from kms.settings_values import FORMAT_OF
 from kms.store import By, Filter, Pending, Reader
@@ -95,7 +97,7 @@ _PORT = ("prometheus_scraping_endpoint_port", "kms_http_address")
 _Source = tuple[Reader, list[Told] | None]
 
 
-@with_settings([*values.CONNECTION, *FORMAT_OF, "kms_cache", *_PORT])
+@with_settings([*values.CONNECTION, *FORMAT_OF, *REGISTRY, "kms_cache", *_PORT])
 def inspect(
     settings: Settings,
     schedule_id: _Id = None,
@@ -153,12 +155,15 @@ def _show(
     count: bool,
     from_kafka: bool,
 ) -> None:
-    with _source(settings, wanted, from_kafka=from_kafka) as (reader, history):
-        if count:
-            inspect_counts.write(layout, reader, wanted, by)
-        else:
-            _list(reader, wanted, limit, layout, history)
-        number = reader.count(wanted)
+    with schemas_to_look(settings) as schemas:
+        forms = formats_of(settings.formats, schemas)
+        with _source(settings, wanted, forms, from_kafka=from_kafka) as (reader, history):
+            if count:
+                inspect_counts.write(layout, reader, wanted, by)
+            else:
+                _list(reader, wanted, limit, layout, history)
+            number = reader.count(wanted)
+        _say_away(schemas)
     if wanted.id is not None and not number:
         raise KmsError(f"{values.shown(wanted.id)} is not pending.")
 
@@ -175,15 +180,14 @@ def _check(wanted: Filter, by: By | None, *, count: bool, from_kafka: bool, watc
 
 
 @contextmanager
-def _source(settings: Settings, wanted: Filter, *, from_kafka: bool) -> Iterator[_Source]:
+def _source(
+    settings: Settings, wanted: Filter, forms: Mapping[str, Format], *, from_kafka: bool
+) -> Iterator[_Source]:
     if from_kafka:
-        with inspect_kafka.folded(settings, wanted) as (reader, history):
+        with inspect_kafka.folded(settings, wanted, forms) as (reader, history):
             yield reader, history
     else:
-        with (
-            closing(Reader(settings.kms_cache, formats_of(settings.formats))) as reader,
-            reader.snapshot(),
-        ):
+        with closing(Reader(settings.kms_cache, forms)) as reader, reader.snapshot():
             yield reader, None
 
 
@@ -219,6 +223,15 @@ def _say_failures(reader: Reader, wanted: Filter) -> None:
     count = reader.count(wanted._replace(failed=True))
     if count and not wanted.failed:
         typer.echo(f"{count} of them could not be fired so far: inspect --failed", err=True)
+
+
+def _say_away(schemas: AwaitedSchemas | None) -> None:
+    if schemas is not None and schemas.away is not None:
+        typer.echo(
+            f"Not all schemas could be had: {schemas.away}. What lacks its schema has no target "
+            "topic, key and value here, and no --target finds it: python kms.py check looks why.",
+            err=True,
+        )
 
 
 def _say_as_of(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -20,14 +20,16 @@ from rich.progress import (
 )
 
 from kms.errors import SettingsError
-from kms.formats import formats_of
+from kms.formats import Format
 from kms.refold import Refold, Told
 from kms.settings import Settings
 from kms.store import Filter, Reader
 
 
 @contextmanager
-def folded(settings: Settings, wanted: Filter) -> Iterator[tuple[Reader, list[Told]]]:
+def folded(
+    settings: Settings, wanted: Filter, forms: Mapping[str, Format]
+) -> Iterator[tuple[Reader, list[Told]]]:
     """A reader of what the topics hold, and what is known of the schedule ``wanted`` names.
 
     The cache is a temporary file, deleted afterwards, also if a signal ends it. Raises KafkaError.
@@ -37,11 +39,11 @@ def folded(settings: Settings, wanted: Filter) -> Iterator[tuple[Reader, list[To
         raise SettingsError("Name the schedule topic with --topic: SCHEDULE_TOPICS is empty.")
     with _ended_by_signals(), tempfile.TemporaryDirectory(prefix="kms-inspect-") as folder:
         path = Path(folder) / "kms.sqlite"
-        refold = Refold(settings, topics, path, wanted.id)
+        refold = Refold(settings, topics, path, forms, wanted.id)
         with _bar() as bar:
             task = bar.add_task(f"Reading {', '.join(topics)}", total=None)
             refold.run(lambda done, total: bar.update(task, completed=done, total=total))
-        with closing(Reader(path, formats_of(settings.formats))) as reader, reader.snapshot():
+        with closing(Reader(path, forms)) as reader, reader.snapshot():
             yield reader, refold.history
 
 

@@ -28,15 +28,17 @@ _LARGEST_JSON = 1_000_000  # characters
 
 def details(found: Found) -> Iterator[str]:
     """The lines, with their ends."""
-    pending, schedule, history = found
+    pending, schedule, history, away = found
     value = pending.value if schedule is None else schedule.value
     lines = [
         ("id", shown(pending.id)),
         ("due", due_text(found)),
         ("record", f"{pending.topic}/{pending.partition} offset {pending.offset}"),
     ]
-    if schedule is not None:
+    if schedule is not None or (away is not None and pending.due_ms):
         lines[1:2] = [("due", f"{due_text(found)} ({pending.due_ms})"), _until(pending.due_ms)]
+    if away is not None:
+        lines.append(("not read", shown(away.encode())))
     if pending.failed is not None:
         attempts, since_ms, next_ms, reason, text = pending.failed
         lines += [
@@ -70,7 +72,11 @@ def history_lines(history: Sequence[Told]) -> Iterator[str]:
     for told in history:
         when = times.iso_time(told.timestamp_ms) or f"{told.timestamp_ms} ms"
         due = "" if told.due_ms is None else f" for {times.iso_time(told.due_ms) or told.due_ms}"
-        yield f"  {when}  {told.where} offset {told.offset}: {_DID[told.change]}{due}\n"
+        yield f"  {when}  {told.where} offset {told.offset}: {_did(told)}{due}\n"
+
+
+def _did(told: Told) -> str:
+    return "written; its schema could not be had" if told.away else _DID[told.change]
 
 
 def history_fields(history: Sequence[Told]) -> list[dict[str, Any]]:
@@ -79,7 +85,7 @@ def history_fields(history: Sequence[Told]) -> list[dict[str, Any]]:
         {
             "offset": told.offset,
             "written": times.iso_time(told.timestamp_ms),
-            "change": told.change.value,
+            "change": "unknown" if told.away else told.change.value,
             "due_ms": told.due_ms,
         }
         for told in history

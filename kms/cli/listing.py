@@ -49,6 +49,8 @@ def write(layout: Layout, found: Iterable[Found], *, whole: bool, failed: bool =
             fields = _fields(each, exact)
             if each.history is not None:
                 fields["history"] = history_fields(each.history)
+            if each.away is not None:
+                fields["not_read"] = each.away
             sys.stdout.write(_json(fields))
     elif layout == "csv":
         writer = csv.DictWriter(sys.stdout, _COLUMNS, lineterminator="\n")
@@ -92,19 +94,20 @@ def _json(fields: dict[str, Any]) -> str:
 
 
 def _fields(found: Found, of_bytes: Any) -> dict[str, Any]:
-    pending, schedule, _ = found
+    pending, schedule, _, away = found
     read: tuple[Any, ...] = (None, None, of_bytes(pending.value), [])
     if schedule is not None:
         headers = [[name, of_bytes(value)] for name, value in schedule.headers]
         read = schedule.topic, of_bytes(schedule.key), of_bytes(schedule.value), headers
+    has_due = schedule is not None or (away is not None and pending.due_ms != 0)
     failed: tuple[Any, ...] = (None,) * 5
     if pending.failed is not None:
         attempts, since_ms, next_ms, reason, text = pending.failed
         failed = attempts, iso_time(since_ms), next_try_text(next_ms), reason, text
     values = (
         of_bytes(pending.id),
-        None if schedule is None else iso_time(pending.due_ms),
-        None if schedule is None else pending.due_ms,
+        iso_time(pending.due_ms) if has_due else None,
+        pending.due_ms if has_due else None,
         pending.topic,
         pending.partition,
         pending.offset,
@@ -130,7 +133,7 @@ def _write_failures(found: Iterable[Found]) -> None:
             shown(pending.failed.text.encode()),
             _record(pending),
         )
-        for pending, schedule, _ in found
+        for pending, schedule, _, _ in found
         if pending.failed is not None
     )
     tables.write(columns, rows, one_line=("Reason", "Next"), wide=("Id",), right=("Tries",))
@@ -158,6 +161,8 @@ def _write_table(found: Iterable[Found]) -> None:
 
 
 def _value_cell(found: Found, cut: Callable[[bytes], str]) -> str:
+    if found.away is not None:
+        return "(not read: its schema could not be had)"
     value = found.pending.value if found.schedule is None else found.schedule.value
     return "null" if value is None else cut(value)
 

@@ -31,6 +31,9 @@ class SchemaSource(Protocol):
         Raises FormatError if it is a schema of another kind.
         """
 
+    def newest(self, subject: str) -> tuple[int, Texts] | None:
+        """The id of the newest schema of a subject, and that; None where there is none yet."""
+
     def to_write(self, subject: str, ours: str) -> tuple[int, Texts]:
         """The id of the newest schema of a subject, and that; of ours where there is none yet."""
 
