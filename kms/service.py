@@ -68,7 +68,7 @@ class Service:
                 {worker.name: worker.heartbeat for worker in self._workers},
                 stopping=lambda: any(worker.stopping.is_set() for worker in self._workers),
             )
-            writing = exits.enter_context(closing(Writing(self._view)))
+            writing = exits.enter_context(closing(Writing(self._view, schemas)))
             page = MetricsPage(*figures, metrics_reader)
             self.web = WebServer(settings, pages(self._view, page), writing.changes())
             exits.callback(self.web.stop)

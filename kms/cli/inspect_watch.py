@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kms import times
-from kms.cli.found import due_text, read
+from kms.cli.found import Found, due_text, read
 from kms.cli.listing import Layout, exact
 from kms.cli.values import shown
 from kms.settings import Settings
@@ -137,10 +137,16 @@ def _picture(sight: Sight) -> RenderableType:
             due_text(found),
             _left(each.due_ms - sight.at_ms),
             Text(shown(each.id)),
-            Text("" if found.schedule is None else shown(found.schedule.topic.encode())),
+            Text(_target(found)),
             f"{each.topic}/{each.partition}@{each.offset}",
         )
     return Group(table, upcoming)
+
+
+def _target(found: Found) -> str:
+    if found.away is not None:
+        return "(its schema is not known)"
+    return "" if found.schedule is None else shown(found.schedule.topic.encode())
 
 
 def _left(left_ms: int) -> str:

@@ -7,32 +7,19 @@ from typing import Any
 
 from kms import __version__
 from kms.settings import Settings
-from kms.settings_values import TOPIC_NAME
-from kms.web.order import LATEST_MS, LONGEST_ID
+from kms.web.openapi_order import order
+from kms.web.openapi_values import BASE64, DURATION, TIME
 from kms.web.question import DEFAULT_LIMIT, MOST
 
 Json = dict[str, Any]
 
 _TEXT: Json = {"type": "string"}
 _COUNT: Json = {"type": "integer", "minimum": 0}
-_TIME: Json = {"type": "string", "format": "date-time"}
-_DURATION: Json = {
-    "type": "string",
-    "minLength": 2,
-    "pattern": "^([0-9]{1,4}w)?([0-9]{1,5}d)?([0-9]{1,6}h)?([0-9]{1,7}m)?([0-9]{1,9}s)?"
-    "([0-9]{1,9}ms)?$",
-    "examples": ["10s", "2h30m"],
-}
 _EPOCH_MS: Json = {"type": "string", "pattern": "^0*[0-9]{1,14}$"}
-_TOPIC: Json = {"type": "string", "pattern": f"^{TOPIC_NAME.pattern}$"}
-_BASE64: Json = {
-    "type": "string",
-    "pattern": "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$",
-}
 _BYTES: Json = {
     "type": ["object", "null"],
     "description": "Bytes: text where they are UTF-8, else base64; cut where they are too many.",
-    "properties": {"text": _TEXT, "base64": _BASE64, "cut": {"type": "boolean"}, "bytes": _COUNT},
+    "properties": {"text": _TEXT, "base64": BASE64, "cut": {"type": "boolean"}, "bytes": _COUNT},
     "additionalProperties": False,
 }
 _SCHEDULE: Json = {
@@ -132,7 +119,7 @@ def _health(name: str) -> Json:
 
 
 def _schedules() -> Json:
-    moment: Json = {"anyOf": [_TIME, _DURATION, _EPOCH_MS]}
+    moment: Json = {"anyOf": [TIME, DURATION, _EPOCH_MS]}
     cursor = {"type": "string", "pattern": "^-?[0-9]{1,18}_[0-9]{1,18}_[0-9]{1,9}$"}
     schemas: Json = {
         "limit": {"type": "integer", "minimum": 1, "maximum": MOST, "default": DEFAULT_LIMIT},
@@ -176,46 +163,9 @@ def _post(settings: Settings) -> Json:
         security=[{"token": []}],
         requestBody={
             "required": True,
-            "content": {"application/json": {"schema": _order(settings)}},
+            "content": {"application/json": {"schema": order(settings)}},
         },
     )
-
-
-def _order(settings: Settings) -> Json:
-    text: Json = {"type": ["string", "null"]}
-    encoded: Json = {"anyOf": [_BASE64, {"type": "null"}]}
-    in_base64: Json = {
-        "type": "object",
-        "required": ["base64"],
-        "properties": {"base64": _BASE64},
-        "additionalProperties": False,
-    }
-    topic: Json = {"type": "string", "enum": list(settings.topics)}
-    return {
-        "type": "object",
-        "required": ["to"] if len(settings.topics) == 1 else ["to", "topic"],
-        "properties": {
-            "to": _TOPIC,
-            "at": {"anyOf": [_TIME, {"type": "integer", "minimum": 0, "maximum": LATEST_MS}]},
-            "in": _DURATION,
-            "key": text,
-            "key_base64": encoded,
-            "value": text,
-            "value_base64": encoded,
-            "headers": {
-                "type": ["object", "null"],
-                "propertyNames": {"pattern": "^[^\\u0000]*$"},
-                "additionalProperties": {"anyOf": [_TEXT, in_base64]},
-            },
-            "id": {"type": "string", "minLength": 1, "maxLength": LONGEST_ID},
-            "topic": topic,
-        },
-        "additionalProperties": False,
-        "oneOf": [{"required": ["at"]}, {"required": ["in"]}],
-        "not": {
-            "anyOf": [{"required": [it, f"{it}_base64"]} for it in ("key", "value")],
-        },
-    }
 
 
 def _delete(settings: Settings) -> Json:

@@ -5,12 +5,27 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 import uuid
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from kms import times
+from kms.errors import BadHeaderError
+from kms.kinds import (
+    COUNT,
+    CRON,
+    EVERY,
+    EXPIRES,
+    MISSED,
+    TIMEZONE,
+    UNTIL,
+    WINDOW,
+    kind_of,
+    occurrence_ms,
+    spot_ms,
+)
 from kms.schedule import Header, Schedule
 from kms.topics import check_topic_name
 from kms.web.question import QuestionError
@@ -19,17 +34,26 @@ LONGEST_ID = 500  # characters, so that its path is no longer than a request may
 LATEST_MS = 253_402_300_799_999  # the end of the year 9999, as ISO 8601 ends
 NAMES = (
     *("to", "at", "in", "key", "key_base64", "value", "value_base64", "headers"),
+    *("window", "expires", "cron", "every", "timezone", "until", "count", "missed"),
     *("id", "topic"),
 )
+_OWN_NAME = re.compile(r"(the header )?kms-(?=[a-z])")
+MOST_COUNT = 10**15
 T = TypeVar("T")
 
 
 class Order(NamedTuple):
-    """A schedule to be written; ``topic`` is the schedule topic, None if it is not said."""
+    """A schedule to be written; ``topic`` is the schedule topic, None if it is not said.
+
+    ``kind`` are the record's headers that ask for a kind of schedule; with them it is due at
+    ``due_ms``, epoch ms.
+    """
 
     id: str
     topic: str | None
     schedule: Schedule
+    kind: tuple[Header, ...]
+    due_ms: int
 
 
 def ordered(body: bytes) -> Order:
@@ -48,9 +72,10 @@ def ordered(body: bytes) -> Order:
         _headers(found),
     )
     schedule_id = _named(found, "id", _id) if "id" in found else str(uuid.uuid4())
-    return Order(
-        schedule_id, _named(found, "topic", _topic) if "topic" in found else None, schedule
-    )
+    topic = _named(found, "topic", _topic) if "topic" in found else None
+    kind = tuple((name, _named(found, each, read)) for each, name, read in _KINDS if each in found)
+    due_ms = _spot_ms(kind, schedule_id, schedule.due_ms)
+    return Order(schedule_id, topic, schedule, kind, due_ms)
 
 
 def _object(body: bytes) -> dict[str, Any]:
@@ -81,14 +106,29 @@ def _named(found: dict[str, Any], name: str, read: Callable[[Any], T]) -> T:
 
 
 def _due_ms(found: dict[str, Any]) -> int:
-    if ("at" in found) == ("in" in found):
+    recurs = "cron" in found or "every" in found
+    if ("at" in found and "in" in found) or not (recurs or "at" in found or "in" in found):
         raise QuestionError("Give one of at, a time, and in, a duration like 2h30m.")
     if "at" in found:
         return _named(found, "at", _time)
-    due_ms = times.now_ms() + _named(found, "in", _duration)
+    if "in" not in found and "cron" in found:
+        return times.now_ms()
+    name = "in" if "in" in found else "every"
+    due_ms = times.now_ms() + _named(found, name, _duration)
     if due_ms > LATEST_MS:
-        raise QuestionError("in: that is later than the year 9999.")
+        raise QuestionError(f"{name}: that is later than the year 9999.")
     return due_ms
+
+
+def _spot_ms(headers: tuple[Header, ...], schedule_id: str, time_ms: int) -> int:
+    """When the service will see it due; what it could not read is refused here and now."""
+    try:
+        kind = kind_of(headers)
+        if kind is None:
+            return time_ms
+        return spot_ms(kind, schedule_id.encode(), occurrence_ms(kind, time_ms))
+    except BadHeaderError as error:
+        raise QuestionError(f"{_OWN_NAME.sub('', str(error))}.") from None
 
 
 def _time(value: Any) -> int:
@@ -180,3 +220,43 @@ def _bytes(value: Any) -> bytes:
         return base64.b64decode(_text(value), validate=True)
     except binascii.Error:
         raise ValueError("it is no base64.") from None
+
+
+def _count(value: Any) -> bytes:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_COUNT:
+        raise ValueError(f"give a whole number from 1 to {MOST_COUNT}.")
+    return b"%d" % value
+
+
+def _until(value: Any) -> bytes:
+    return b"%d" % _time(value)
+
+
+def _expires(value: Any) -> bytes:
+    """A time, or how long after it is due."""
+    if not isinstance(value, str):
+        return b"%d" % _time(value)
+    try:
+        times.parse_duration(_text(value))
+    except ValueError:
+        return b"%d" % _time(value)
+    return value.encode()
+
+
+def _length(value: Any) -> bytes:
+    return times.duration_text(_duration(value)).encode()
+
+
+# The field, the header it becomes, and what reads it.
+_KINDS: tuple[tuple[str, str, Callable[[Any], bytes]], ...] = (
+    ("window", WINDOW, _length),
+    ("expires", EXPIRES, _expires),
+    ("cron", CRON, _utf8),
+    ("every", EVERY, _length),
+    ("timezone", TIMEZONE, _utf8),
+    ("until", UNTIL, _until),
+    ("count", COUNT, _count),
+    ("missed", MISSED, _utf8),
+)

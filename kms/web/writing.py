@@ -9,8 +9,14 @@ from collections.abc import Callable
 from http import HTTPStatus
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from kms.errors import FormatError, KafkaError, RegistryAwayError, UndeliverableError
-from kms.formats import formats_of
+from kms.errors import (
+    FormatError,
+    KafkaError,
+    KmsError,
+    RegistryAwayError,
+    UndeliverableError,
+)
+from kms.formats import Schemas, formats_of
 from kms.http_port import NO_CHANGES, Change, Changes, Page, Request
 from kms.kafka import Admin, Sender, TopicPartition
 from kms.settings import Settings
@@ -30,13 +36,14 @@ _log = logging.getLogger(__name__)
 class Writing:
     """What writes schedule records for whoever has the token; safe from any thread.
 
-    Its producer is made with the first record. ``close`` ends it.
+    Its producer is made with the first record. ``close`` ends it, and not ``schemas``, which are
+    the service's.
     """
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, schemas: Schemas | None = None) -> None:
         self._view = view
         self._settings: Settings = view.settings
-        self._forms = formats_of(self._settings.formats)
+        self._forms = formats_of(self._settings.formats, schemas)
         self._there: set[str] = set()
         self._making = threading.Lock()
         self._sender: Sender | None = None
@@ -90,7 +97,7 @@ class Writing:
                 if error.reason == "too-large":
                     return complaint(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"{error}.")
                 return _unwritten(error)
-            except KafkaError as error:
+            except (KafkaError, RegistryAwayError) as error:
                 return _unwritten(error)
 
         return answering
@@ -101,7 +108,7 @@ class Writing:
         order = ordered(request.body)
         topic = self._topic(order.topic)
         where = self._write(topic, order)
-        due_ms = order.schedule.due_ms
+        due_ms = order.due_ms
         page = json_page(
             {
                 "id": order.id,
@@ -118,10 +125,11 @@ class Writing:
     def _write(self, topic: str, order: Order) -> TopicPartition:
         try:
             body = self._forms[topic].encode(order.schedule)
-        except (FormatError, RegistryAwayError) as error:
+        except FormatError as error:
             raise QuestionError(f"This can't be written to {topic}: {error}.") from error
         schedule_id = order.id.encode()
-        return self._producer(topic).send(topic, schedule_id, body.value, headers=body.headers)
+        headers = (*body.headers, *order.kind)
+        return self._producer(topic).send(topic, schedule_id, body.value, headers=headers)
 
     def _delete(self, request: Request) -> Page:
         schedule_id = unquote_to_bytes(request.rest)
@@ -175,7 +183,7 @@ def _is_same(given: str, token: str) -> bool:
     return hmac.compare_digest(given.encode("latin-1", errors="replace"), token.encode())
 
 
-def _unwritten(error: KafkaError) -> Page:
+def _unwritten(error: KmsError) -> Page:
     _log.warning("A schedule that came by HTTP was not written: %s.", str(error).rstrip("."))
     page = complaint(
         HTTPStatus.SERVICE_UNAVAILABLE,

@@ -29,7 +29,8 @@ from tests.web.site import Answer, Site, served
 TOKEN = "correct-horse-battery"
 JSON = {"Content-Type": "application/json"}
 ALLOWED = {"Authorization": f"Bearer {TOKEN}", **JSON}
-WANTED = {"to": "orders", "at": 1_893_456_000_000}
+WANTED_MS = 1_893_456_000_000  # 2030-01-01T00:00:00Z
+WANTED = {"to": "orders", "at": WANTED_MS}
 
 
 @pytest.fixture
@@ -121,6 +122,22 @@ class TestWhatIsRefused:
             ({**WANTED, "headers": []}, "headers: give an object"),
             ({**WANTED, "headers": {"a": 1}}, "headers: a value is a text"),
             ({**WANTED, "headers": {"a\0": "1"}}, "headers: a name holds a NUL"),
+            ({**WANTED, "window": 5}, "window: give a text"),
+            ({**WANTED, "window": "soon"}, "window: 'soon' is no duration"),
+            ({**WANTED, "expires": "soon"}, "expires: give ISO 8601"),
+            ({**WANTED, "expires": True}, "expires: give milliseconds"),
+            ({**WANTED, "cron": "* * *"}, "cron can't be read: it has 3 fields"),
+            ({**WANTED, "cron": "* * * * *", "every": "5m"}, "cron and every exclude each other"),
+            ({**WANTED, "every": "500ms"}, "every can't be read: '500ms' is less than a second"),
+            ({"to": "o", "every": "999999w"}, "every: that is later than the year 9999"),
+            ({**WANTED, "timezone": "Europe/London"}, "timezone needs cron or every beside it"),
+            ({**WANTED, "cron": "0 9 * * *", "timezone": "Nowhere"}, "timezone can't be read"),
+            ({**WANTED, "every": "5m", "until": "tomorrow"}, "until: give ISO 8601"),
+            ({**WANTED, "every": "5m", "until": 1}, "it never comes: cron and until leave no time"),
+            ({**WANTED, "every": "5m", "count": 0}, "count: give a whole number from 1"),
+            ({**WANTED, "every": "5m", "count": "3"}, "count: give a whole number from 1"),
+            ({**WANTED, "every": "5m", "missed": "some"}, "missed can't be read: 'some' is none"),
+            ({**WANTED, "every": "5m", "in": "5m"}, "Give one of at, a time, and in"),
             ({**WANTED, "topic": "other"}, "topic is 'other': the schedule topics are schedules"),
         ],
     )
@@ -183,7 +200,7 @@ class TestWhatIsMeant:
         )
         headers = (("a", "é".encode()), ("b", b"\xff"))
         wanted = Schedule(1_893_456_000_000, "orders", "é".encode(), b"\xff", headers)
-        assert found == ("x", "schedules", wanted)
+        assert found == ("x", "schedules", wanted, (), 1_893_456_000_000)
 
     def test_what_is_left_out_or_null(self) -> None:
         for more in ({}, {"key": None, "value": None, "headers": None}):
@@ -191,6 +208,41 @@ class TestWhatIsMeant:
             assert found.schedule == Schedule(1_893_456_000_000, "orders", b"", None)
             assert found.topic is None
             assert len(found.id) == 36
+
+    def test_kinds_become_headers_of_the_record(self) -> None:
+        asked = {
+            "window": "10m",
+            "expires": "1h",
+            "cron": "0 9 * * *",
+            "timezone": "Europe/London",
+            "until": "2031-01-01T00:00:00Z",
+            "count": 3,
+            "missed": "all",
+        }
+        found = ordered(json.dumps({**WANTED, **asked}).encode())
+        assert dict(found.kind) == {
+            "kms-window": b"10m",
+            "kms-expires": b"1h",
+            "kms-cron": b"0 9 * * *",
+            "kms-timezone": b"Europe/London",
+            "kms-until": b"1924992000000",
+            "kms-count": b"3",
+            "kms-missed": b"all",
+        }
+        nine_ms = WANTED_MS + 9 * 3_600_000
+        assert nine_ms <= found.due_ms < nine_ms + 600_000
+        assert found.schedule.due_ms == WANTED_MS
+
+    def test_the_first_time_of_what_recurs(self) -> None:
+        before_ms = now_ms()
+        every = ordered(b'{"to": "o", "every": "90m"}')
+        assert before_ms <= every.due_ms - 5_400_000 <= now_ms()
+        assert every.kind == (("kms-every", b"1h30m"),)
+        minute = ordered(b'{"to": "o", "cron": "* * * * *"}')
+        assert before_ms <= minute.due_ms <= now_ms() + 60_000
+        assert minute.due_ms % 60_000 == 0
+        later = ordered(b'{"to": "o", "every": "5m", "at": 1893456000000}')
+        assert later.due_ms == WANTED_MS
 
     def test_times(self) -> None:
         zoned = ordered(b'{"to": "o", "at": "2030-01-01T01:00:00+01:00"}')
@@ -237,6 +289,6 @@ class TestTheDocument:
         settings = Settings(schedule_topics=("a",), kms_http_token=SecretStr(TOKEN))
         paths = openapi.document(settings)["paths"]
         body = paths["/schedules"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-        assert set(body["properties"]) == set(order.NAMES)
+        assert {name for it in body["oneOf"] for name in it["properties"]} == set(order.NAMES)
         names = [it["name"] for it in paths["/schedules"]["get"]["parameters"]]
         assert sorted(names) == sorted(question.NAMES)
