@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -16,14 +18,16 @@ import pytest
 from local_registry import LocalRegistry
 
 from kms.schedule import Schedule
+from tests.broker.checks import check
 from tests.broker.cluster import Arrived, Cluster, now_ms, wait_for
 from tests.broker.commands import Kms
-from tests.broker.instance import Instance
+from tests.broker.instance import ROOT, Instance
 from tests.broker.registry import LARGER, SMALLER, WHOLE, Writers, schema_of
 from tests.broker.registry_door import Door
 
 MakeInstance = Callable[..., Instance]
 FUTURE_MS = 3_600_000
+FAR_MS = 4_102_444_800_000
 KIND = '{"$schema": "http://json-schema.org/draft-07/schema#", "type": "object"}'
 
 
@@ -267,6 +271,83 @@ def test_schedule_writes_with_the_newest_schema(
     assert kms.stop() == 0
 
 
+def test_who_looks(
+    cluster: Cluster,
+    instance: MakeInstance,
+    scene: Scene,
+    registry: LocalRegistry,
+    tmp_path: Path,
+) -> None:
+    """inspect, --watch, --from-kafka and check, while the registry answers and while it is away."""
+    known = scene.writers.register(scene.topic, WHOLE)
+    kms = instance([], **scene.environment()).start().caught_up()
+    cluster.write(scene.topic, b"later", scene.whole(known, b"k", FAR_MS))
+    cluster.flush()
+    wait_for("it", lambda: pending(kms) == 1)
+    commands = Kms(cluster.bootstrap, kms.cache)
+    commands.environment |= {**scene.environment(), "PROMETHEUS_SCRAPING_ENDPOINT_PORT": "0"}
+    nowhere = Kms(cluster.bootstrap, tmp_path / "none.sqlite")
+    nowhere.environment |= scene.environment()
+    other = Kms(cluster.bootstrap, kms.cache)  # of which the cache remembers nothing
+    other.environment |= commands.environment | {"KMS_SCHEMA_REGISTRY_URL": f"{scene.url}/"}
+
+    def inspected(by: Kms, *more: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(by.ok("inspect", "--json", *more))
+        return found
+
+    whole = {"id": "later", "due_ms": FAR_MS, "target_topic": scene.target, "key": "k"}
+    target = ("--target", scene.target)
+    for by, more in (
+        (commands, ()),
+        (commands, target),
+        (commands, ("later",)),
+        (nowhere, ("--from-kafka",)),
+        (nowhere, ("--from-kafka", "later")),
+        (other, target),
+    ):
+        assert inspected(by, *more).items() >= whole.items()
+    assert inspected(commands, "--count", "--by", "topic") == {"topic": scene.target, "count": 1}
+    found = check(commands)
+    assert found.one("schema-registry")[0] == "ok"
+    assert found.one("schema", f"{scene.topic}-value")[1].startswith(
+        f"schema {known} is the newest"
+    )
+    assert scene.target in found.one("targets")[1]
+    registry.kill()
+    try:
+        assert inspected(commands, *target).items() >= whole.items()
+        assert inspected(commands, "later").items() >= whole.items()
+        away = {"id": "later", "due_ms": FAR_MS, "target_topic": None, "offset": 0, "partition": 0}
+        unread = inspected(other)
+        assert unread.items() >= away.items()
+        assert f"schema {known} is not known: the schema registry at" in unread["not_read"]
+        done = other.run("inspect")
+        assert (done.returncode, b"could not be had" in done.stdout) == (0, True)
+        assert b"Not all schemas could be had" in done.stderr
+        assert b"schema could not be had" in nowhere.run("inspect", "later", "--from-kafka").stdout
+        assert inspected(nowhere, "--from-kafka")["due_ms"] is None
+        assert watched(commands)["next"] == [{"id": "later", "due_ms": FAR_MS}]
+        assert watched(other)["next"] == [{"id": "later", "due_ms": FAR_MS}]
+        level, text = check(commands).one("schema-registry")
+        assert (level, "KMS_SCHEMA_REGISTRY_URL" in text) == ("error", True)
+    finally:
+        registry.start()
+    assert kms.stop() == 0
+
+
+def watched(by: Kms) -> dict[str, Any]:
+    """The first line of --watch."""
+    with subprocess.Popen(
+        [sys.executable, str(ROOT / "kms.py"), "inspect", "--watch", "--json"],
+        env=by.environment,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        found: dict[str, Any] = json.loads(process.stdout.readline())
+        process.terminate()
+    return found
+
+
 def test_with_tls_and_a_password(
     cluster: Cluster, instance: MakeInstance, scene: Scene, tmp_path: Path
 ) -> None:
@@ -281,6 +362,10 @@ def test_with_tls_and_a_password(
         wrong = environment | {"KMS_SCHEMA_REGISTRY_PASSWORD_FILE": str(tmp_path / "wrong")}
         kms = instance([], **wrong).start()
         kms.wait_for_log("HTTP status code 401")
+        commands.environment |= wrong
+        level, text = check(commands).one("schema-registry")
+        assert (level, "KMS_SCHEMA_REGISTRY_USER" in text) == ("error", True)
+        assert "hunter2" not in text
         assert kms.stop() == 0
         assert "hunter2" not in kms.log
         strangers = {name: text for name, text in environment.items() if "_CA" not in name}

@@ -66,6 +66,36 @@ def test_what_comes_by_http_fires(cluster: Cluster, instance: MakeInstance, tmp_
     assert kms.stop() == 0
 
 
+def test_what_recurs(cluster: Cluster, instance: MakeInstance) -> None:
+    """Each of both forms, until it is over by itself or by a DELETE."""
+    topic, target = cluster.schedule_topic(), cluster.topic()
+    kms = instance([], HEADER_SCHEDULE_TOPICS=topic, KMS_HTTP_TOKEN=TOKEN).start().caught_up()
+    every = {"to": target, "every": "1s", "in": "0s", "value": "v", "key": "every", "id": "every"}
+    assert post(kms, every).status == 201
+    cron = {"to": target, "cron": "* * * * * *", "count": 2, "value": "v", "key": "cron"}
+    assert post(kms, {**cron, "timezone": "Europe/London"}).status == 201
+
+    def keys() -> list[bytes | None]:
+        return [it.key for it in cluster.read(target)]
+
+    wait_for("two of each", lambda: min(keys().count(b"every"), keys().count(b"cron")) >= 2)
+    (shown,) = wait_for("the next one", lambda: pending(kms, "/schedules/every"))
+    assert (shown["target"], shown["failed"]) == (target, None)
+    assert delete(kms, "/schedules/every").json["was_pending"] is True
+    wait_for("its end", lambda: pending(kms, "/schedules/every") is None)
+    ended = keys()
+    assert ended.count(b"cron") == 2
+    assert post(kms, {"to": target, "in": "3s", "value": "v", "key": "marker"}).status == 201
+    wait_for("what comes later", lambda: b"marker" in keys())
+    assert keys() == [*ended, b"marker"]
+    late = {"to": target, "at": 1, "expires": "1s", "value": "v", "key": "late"}
+    soon = {"to": target, "in": "0s", "window": "1s", "value": "v", "key": "window"}
+    assert post(kms, late).status == post(kms, soon).status == 201
+    wait_for("the window", lambda: b"window" in keys())
+    assert b"late" not in keys()
+    assert kms.stop() == 0
+
+
 def test_a_cancel_goes_where_the_schedule_is(cluster: Cluster, instance: MakeInstance) -> None:
     """Written by somebody with another partitioner: not where kms would put that id."""
     topic, other = cluster.schedule_topic(3), cluster.schedule_topic()
