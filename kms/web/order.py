@@ -230,18 +230,20 @@ def _count(value: Any) -> bytes:
     return b"%d" % value
 
 
-def _until(value: Any) -> bytes:
-    return b"%d" % _time(value)
+def _moment(value: Any) -> bytes:
+    """As the headers have it: digits are no time before 1970."""
+    time_ms = _time(value)
+    return b"%d" % time_ms if time_ms >= 0 else (times.iso_time(time_ms) or "").encode()
 
 
 def _expires(value: Any) -> bytes:
     """A time, or how long after it is due."""
     if not isinstance(value, str):
-        return b"%d" % _time(value)
+        return _moment(value)
     try:
         times.parse_duration(_text(value))
     except ValueError:
-        return b"%d" % _time(value)
+        return _moment(value)
     return value.encode()
 
 
@@ -256,7 +258,7 @@ _KINDS: tuple[tuple[str, str, Callable[[Any], bytes]], ...] = (
     ("cron", CRON, _utf8),
     ("every", EVERY, _length),
     ("timezone", TIMEZONE, _utf8),
-    ("until", UNTIL, _until),
+    ("until", UNTIL, _moment),
     ("count", COUNT, _count),
     ("missed", MISSED, _utf8),
 )

@@ -20,7 +20,8 @@ schemathesis.openapi.format(
     "iana-time-zone", st.sampled_from(["UTC", "Europe/London", "America/New_York"])
 )
 
-# Of what recurs, the first time has to be before the last one, and far from the end of all dates.
+# Of what recurs, the first time has to be before the last one, and far from both ends of all
+# dates: APScheduler's cron begins with 1970.
 LATEST_FIRST_MS = datetime(9800, 1, 1, tzinfo=UTC).timestamp() * 1000
 EARLIEST_UNTIL_MS = datetime(9900, 1, 1, tzinfo=UTC).timestamp() * 1000
 
@@ -31,7 +32,9 @@ def filter_case(_context: Any, case: Any) -> bool:
     if not isinstance(body, dict) or not ("cron" in body or "every" in body):
         return True
     first, last = epoch_ms(body.get("at")), epoch_ms(body.get("until"))
-    return (first is None or first < LATEST_FIRST_MS) and (last is None or last > EARLIEST_UNTIL_MS)
+    return (first is None or 0 <= first < LATEST_FIRST_MS) and (
+        last is None or last > EARLIEST_UNTIL_MS
+    )
 
 
 def epoch_ms(value: Any) -> float | None:

@@ -233,6 +233,19 @@ class TestWhatIsMeant:
         assert nine_ms <= found.due_ms < nine_ms + 600_000
         assert found.schedule.due_ms == WANTED_MS
 
+    @pytest.mark.parametrize(
+        ("expires", "header"),
+        [
+            ("PT5M", b"PT5M"),
+            (WANTED_MS, b"1893456000000"),
+            ("2030-01-01T01:00:00+01:00", b"1893456000000"),
+            ("1969-12-31T23:59:59Z", b"1969-12-31T23:59:59.000Z"),
+        ],
+    )
+    def test_an_expiry_is_a_time_or_a_duration(self, expires: object, header: bytes) -> None:
+        found = ordered(json.dumps({**WANTED, "expires": expires}).encode())
+        assert found.kind == (("kms-expires", header),)
+
     def test_the_first_time_of_what_recurs(self) -> None:
         before_ms = now_ms()
         every = ordered(b'{"to": "o", "every": "90m"}')
