@@ -8,7 +8,7 @@ from contextlib import closing
 
 from kms.errors import FormatError, KafkaError, RetriableKafkaError
 from kms.kafka import Admin, Offsets, Sender, Tail, TailRecord, TopicPartition, read_all
-from kms.pauses import ALL, Pause, Pauses, key_of, pause_of, target_of, value_of
+from kms.pauses import Pause, Pauses, key_of, named_target, pause_of, target_of, value_of
 from kms.settings import Settings
 from kms.worker import Worker
 
@@ -152,10 +152,6 @@ def _pauses_of(settings: Settings, records: Iterable[TailRecord]) -> dict[str, P
 
 def _say(before: dict[str, int], now: dict[str, int]) -> None:
     for target in sorted(now.keys() - before.keys()):
-        _log.warning("Paused: %s. What falls due waits.", _named(target))
+        _log.warning("Paused: %s. What falls due waits.", named_target(target))
     for target in sorted(before.keys() - now.keys()):
-        _log.info("Resumed: %s.", _named(target))
-
-
-def _named(target: str) -> str:
-    return "all target topics" if target == ALL else f"target topic {target}"
+        _log.info("Resumed: %s.", named_target(target))

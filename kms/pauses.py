@@ -49,6 +49,11 @@ class Pause(NamedTuple):
 NOT_PAUSED = Pause()
 
 
+def named_target(target: str) -> str:
+    """A target topic, or ALL, as part of a sentence."""
+    return "all target topics" if target == ALL else f"target topic {target}"
+
+
 def key_of(group: str, target: str) -> bytes:
     """The key of a control record."""
     return json.dumps({"group": group, "target": target}).encode()

@@ -234,10 +234,7 @@ BAD = (
     *(("kms_session_timeout_ms", text) for text in ("999", "300001", "10 000")),
     *(("kms_dead_letter_topic", text) for text in ("a b", "..", "x" * 250)),
     *(("kms_retry_for", text) for text in ("1", "0s", "1y", "-1s", "1.5h")),
-    *(
-        ("kms_rate_limits", text)
-        for text in ("a", "a=", "a=0", "a=-1", "a b=1", "a=1,a=2", "a=1e9")
-    ),
+    *(("kms_rate_limits", text) for text in ("a", "a=", "a=0", "a=-1", "a b=1", "a=1,a=2")),
     *(("kms_control_topic", text) for text in ("a b", "..", "x" * 250)),
     ("kms_retry_pause", "0ms"),
     ("kms_retry_longest_pause", "soon"),

@@ -14,6 +14,7 @@ from kms.check.finding import Finding, Level, has_error, skipped
 from kms.check.group import check_group, check_lag
 from kms.check.limits import check_limits
 from kms.check.machine import check_files
+from kms.check.pauses import check_pauses
 from kms.check.port import check_port
 from kms.check.registry import check_registry
 from kms.check.settings import check_settings
@@ -65,6 +66,7 @@ def _check_kafka(
     group = _group(examiner, settings.consumer_group_id)
     yield from check_access(examiner, settings, group, brokers.apis)
     yield from check_group(settings, group, cache.holder)
+    yield from check_pauses(settings)
     partitions = [
         TopicPartition(view.name, number)
         for view in examiner.topics(settings.topics).values()

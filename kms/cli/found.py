@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from kms.errors import FormatError, RegistryAwayError
+from kms.pauses import ALL
 from kms.refold import Told
 from kms.schedule import Schedule
 from kms.store import Pending
@@ -16,13 +17,15 @@ class Found(NamedTuple):
     """A pending schedule: where its record lies, and what that says; None if it can't be read.
 
     ``history`` is what is known of its id, where somebody asked for that. ``away`` says why nobody
-    can tell what it says: its schema could not be had.
+    can tell what it says: its schema could not be had. ``paused`` if its target topic was, when
+    the service last looked.
     """
 
     pending: Pending
     schedule: Schedule | None
     history: Sequence[Told] | None = None
     away: str | None = None
+    paused: bool = False
 
 
 def read(pending: Pending) -> Found:
@@ -33,6 +36,12 @@ def read(pending: Pending) -> Found:
         return Found(pending, None)
     except RegistryAwayError as error:
         return Found(pending, None, away=str(error))
+
+
+def with_pauses(found: Found, pauses: Collection[str]) -> Found:
+    """The same, with what is known of its target topic; ``pauses`` are those that are paused."""
+    target = "" if found.schedule is None else found.schedule.topic
+    return found._replace(paused=ALL in pauses or target in pauses)
 
 
 def due_text(found: Found) -> str:

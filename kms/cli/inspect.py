@@ -10,11 +10,12 @@ import typer
 
 from kms import times
 from kms.cli import inspect_counts, inspect_kafka, values
-from kms.cli.found import Found, read
+from kms.cli.found import Found, read, with_pauses
 from kms.cli.listing import Layout, write, write_ended
 from kms.cli.options import with_settings
 from kms.errors import KmsError
 from kms.formats import AwaitedSchemas, Format, formats_of
+from kms.pauses import ALL, named_target
 from kms.refold import Told
 from kms.registry import SETTINGS as REGISTRY
 from kms.registry import schemas_to_look
@@ -197,7 +198,9 @@ def _list(
     number = reader.count(wanted)
     whole = wanted.id is not None
     if number or not whole:
-        found: Iterator[Found] = map(read, reader.pending(wanted, limit or None))
+        pauses = reader.pauses()
+        pending = reader.pending(wanted, limit or None)
+        found: Iterator[Found] = (with_pauses(read(each), pauses) for each in pending)
         if whole and history is not None:
             found = (each._replace(history=_of(history, each.pending)) for each in found)
         write(layout, found, whole=whole, failed=wanted.failed)
@@ -206,6 +209,7 @@ def _list(
     done = "written" if history is None else "read"
     _say_as_of(reader, wanted, min(number, limit or number), number, layout, done)
     _say_failures(reader, wanted)
+    _say_pauses(reader)
 
 
 def _of(history: list[Told], pending: Pending) -> list[Told]:
@@ -223,6 +227,13 @@ def _say_failures(reader: Reader, wanted: Filter) -> None:
     count = reader.count(wanted._replace(failed=True))
     if count and not wanted.failed:
         typer.echo(f"{count} of them could not be fired so far: inspect --failed", err=True)
+
+
+def _say_pauses(reader: Reader) -> None:
+    for target, since_ms in sorted(reader.pauses().items()):
+        named, argument = named_target(target), "--all" if target == ALL else target
+        since = times.iso_time(since_ms)
+        typer.echo(f"Paused: {named}, since {since}: python kms.py resume {argument}", err=True)
 
 
 def _say_away(schemas: AwaitedSchemas | None) -> None:

@@ -28,7 +28,7 @@ _LARGEST_JSON = 1_000_000  # characters
 
 def details(found: Found) -> Iterator[str]:
     """The lines, with their ends."""
-    pending, schedule, history, away = found
+    pending, schedule, history, away, paused = found
     value = pending.value if schedule is None else schedule.value
     lines = [
         ("id", shown(pending.id)),
@@ -39,6 +39,8 @@ def details(found: Found) -> Iterator[str]:
         lines[1:2] = [("due", f"{due_text(found)} ({pending.due_ms})"), _until(pending.due_ms)]
     if away is not None:
         lines.append(("not read", shown(away.encode())))
+    if paused:
+        lines.append(("paused", "its target topic is, so it waits"))
     if pending.failed is not None:
         attempts, since_ms, next_ms, reason, text = pending.failed
         lines += [

@@ -47,6 +47,8 @@ def write(layout: Layout, found: Iterable[Found], *, whole: bool, failed: bool =
     if layout == "json":
         for each in found:
             fields = _fields(each, exact)
+            if each.paused:
+                fields["paused"] = True
             if each.history is not None:
                 fields["history"] = history_fields(each.history)
             if each.away is not None:
@@ -94,7 +96,7 @@ def _json(fields: dict[str, Any]) -> str:
 
 
 def _fields(found: Found, of_bytes: Any) -> dict[str, Any]:
-    pending, schedule, _, away = found
+    pending, schedule, _, away, _ = found
     read: tuple[Any, ...] = (None, None, of_bytes(pending.value), [])
     if schedule is not None:
         headers = [[name, of_bytes(value)] for name, value in schedule.headers]
@@ -133,7 +135,7 @@ def _write_failures(found: Iterable[Found]) -> None:
             shown(pending.failed.text.encode()),
             _record(pending),
         )
-        for pending, schedule, _, _ in found
+        for pending, schedule, *_ in found
         if pending.failed is not None
     )
     tables.write(columns, rows, one_line=("Reason", "Next"), wide=("Id",), right=("Tries",))

@@ -11,7 +11,7 @@ from kms.cli import values
 from kms.cli.options import with_settings
 from kms.control import read_pauses, write_pauses
 from kms.errors import KmsError
-from kms.pauses import ALL, NOT_PAUSED, Pause
+from kms.pauses import ALL, NOT_PAUSED, Pause, named_target
 from kms.settings import Settings
 
 _SETTINGS = (*values.CONNECTION, "consumer_group_id", "kms_control_topic")
@@ -42,7 +42,7 @@ def pause(
     found = read_pauses(settings)
     write_pauses(settings, {wanted: found.get(wanted, NOT_PAUSED).paused(now_ms)})
     arguments = "--all" if all_ else wanted
-    typer.echo(f"paused {_named(wanted)}; to go on: python kms.py resume {arguments}")
+    typer.echo(f"paused {named_target(wanted)}; to go on: python kms.py resume {arguments}")
 
 
 @with_settings(_SETTINGS)
@@ -72,12 +72,12 @@ def resume(
         raise KmsError("All target topics are paused: python kms.py resume --all")
     chosen = paused if all_ else {name: each for name, each in paused.items() if name == wanted}
     if not chosen:
-        raise KmsError("Nothing is paused." if all_ else f"{_named(wanted)} is not paused.")
+        raise KmsError("Nothing is paused." if all_ else f"{named_target(wanted)} is not paused.")
     write_pauses(settings, {name: each.resumed(now_ms, skip=skip) for name, each in chosen.items()})
     for name, each in chosen.items():
         since = times.iso_time(each.since_ms or 0)
         what = "is ended and not fired" if skip else "fires now"
-        typer.echo(f"resumed {_named(name)}; what fell due since {since} {what}")
+        typer.echo(f"resumed {named_target(name)}; what fell due since {since} {what}")
 
 
 def _wanted(target: str | None, *, all_: bool) -> str:
@@ -88,7 +88,3 @@ def _wanted(target: str | None, *, all_: bool) -> str:
 
 def _is_paused(found: Pause) -> bool:
     return found.since_ms is not None
-
-
-def _named(target: str) -> str:
-    return "all target topics" if target == ALL else f"target topic {target}"

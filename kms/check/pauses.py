@@ -1,0 +1,37 @@
+"""What is paused, as the control topic has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kms import times
+from kms.check.finding import Finding, ok, skipped, warning
+from kms.control import read_pauses
+from kms.errors import KafkaError, RetriableKafkaError
+from kms.pauses import ALL, named_target
+from kms.settings import Settings
+
+
+def check_pauses(settings: Settings) -> Iterator[Finding]:
+    """A warning for each target topic that is paused: nobody should forget one."""
+    topic = settings.kms_control_topic
+    try:
+        found = read_pauses(settings)
+    except RetriableKafkaError as problem:
+        yield skipped("paused", f"control topic {topic}", str(problem), "Try again.")
+        return
+    except KafkaError as problem:
+        advice = f"Allow READ and DESCRIBE on {topic}, or nothing can be paused."
+        yield warning("paused", f"control topic {topic}", str(problem), advice)
+        return
+    paused = {target: it.since_ms for target, it in found.items() if it.since_ms is not None}
+    if not paused:
+        yield ok("paused", f"control topic {topic}", "nothing is paused")
+    for target, since_ms in sorted(paused.items()):
+        argument = "--all" if target == ALL else target
+        yield warning(
+            "paused",
+            named_target(target),
+            f"it is paused since {times.iso_time(since_ms)}, and what falls due waits",
+            f"When it may go on: python kms.py resume {argument}",
+        )
