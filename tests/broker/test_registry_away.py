@@ -53,7 +53,7 @@ def test_an_instance_joins_while_partitions_are_held(
 
     environment = settings(registry, topic, dead)
     first = instance([], **environment).start().caught_up(PARTITIONS)
-    soon_ms = now_ms() + 6_000
+    soon_ms = now_ms() + 8_000
     for number, schedule_id in enumerate(IDS):
         write(b"before " + schedule_id, number, known, WHOLE, 0)
         write(b"soon " + schedule_id, number, known, WHOLE, soon_ms)
