@@ -44,12 +44,17 @@ class Assignment:
 
     group_metadata: Any = None
     partitions: dict[int, OwnedPartition] = field(default_factory=dict)
+    total: int = 0  # of all schedule topics, how many partitions there are; 0 if not known yet
 
     def snapshot(self) -> Snapshot:
         """As of now; what is claimed after this call is true of these offsets or later ones."""
         metadata = self.group_metadata  # first: partitions that go away move the group on
         owned = list(self.partitions.values())
         return Snapshot(metadata, {part.where: part.next_offset for part in owned})
+
+    def share(self) -> float:
+        """Which part of all partitions is owned, from 0 to 1."""
+        return min(len(self.partitions) / self.total, 1.0) if self.total else 1.0
 
     def decode(self, due: Due) -> Schedule:
         """What a claimed record says, by the format of its topic; FormatError if nothing.

@@ -24,6 +24,7 @@ class CacheFigures:
         self._asked: tuple[set[int], set[int]] = set(), set()
         self.pending: dict[tuple[str, int], int] = {}
         self.failed = 0
+        self.held_back: dict[str, int] = {}  # by target topic
         self.overdue_seconds = 0.0
 
     def look(self) -> None:
@@ -37,5 +38,6 @@ class CacheFigures:
         }
         self.failed = self._reader.failed_count(list(owned))
         due_ms, now_ms = self._reader.next_due_ms(firing), times.now_ms()
+        self.held_back = self._reader.held_back(list(owned), now_ms)
         self.overdue_seconds = 0.0 if due_ms is None else max(now_ms - due_ms, 0) / 1000
         self._asked, self._asked_at = asked, now

@@ -71,6 +71,7 @@ class Checkpoints:
 
         ``rebuilds`` gets the reason, one of REBUILD_REASONS, whenever a checkpoint does not hold.
         """
+        self.total = 0  # of all schedule topics, how many partitions there are
         self._forms = forms
         self._admin = admin
         self._offsets = offsets
@@ -104,10 +105,13 @@ class Checkpoints:
         self, partitions: list[TopicPartition], rebuild: bool
     ) -> dict[TopicPartition, FoldingPartition]:
         cluster_id = self._admin.cluster_id()
-        infos = self._admin.topics({where.topic for where in partitions})
+        infos = self._admin.topics(self._forms)
+        self.total = sum(info.partitions for info in infos.values() if info is not None)
         lows = self._offsets.starts(partitions)
         highs = self._offsets.high_watermarks(partitions)
-        retentions = {topic: self._retention_ms(topic) for topic in infos}
+        retentions = {
+            topic: self._retention_ms(topic) for topic in {where.topic for where in partitions}
+        }
         opened = {}
         for where in partitions:
             info = infos[where.topic]

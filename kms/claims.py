@@ -7,6 +7,7 @@ and reports what it folded, the scheduler takes, the producer checks, ends and g
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from kms.due import Due
@@ -17,15 +18,25 @@ _BEFORE_ALL: Position = (-(2**63), -1)
 _AFTER_ALL: Position = (2**63, 0)
 
 
+class _Lane:
+    __slots__ = ("cursor", "low")
+
+    def __init__(self) -> None:
+        self.cursor = _BEFORE_ALL  # all up to here was looked at
+        self.low = _AFTER_ALL  # the first position that must be looked at again
+
+    def start(self) -> Position:
+        return min(self.cursor, _just_before(self.low))
+
+
 class _Partition:
-    __slots__ = ("claimed", "cursor", "low", "since")
+    __slots__ = ("claimed", "lanes", "since")
 
     def __init__(self) -> None:
         self.claimed: dict[bytes, Due] = {}
         # What was folded since the search that runs was started; None while none runs.
         self.since: dict[bytes, int | None] | None = None
-        self.cursor = _BEFORE_ALL  # all up to here was looked at
-        self.low = _AFTER_ALL  # the first position that must be looked at again
+        self.lanes: defaultdict[int, _Lane] = defaultdict(_Lane)
 
 
 class Claims:
@@ -79,8 +90,8 @@ class Claims:
         partition = self._partitions.get(number)
         return None if partition is None else partition.claimed.get(schedule_id)
 
-    def stored(self, number: int, earliest: Position) -> None:
-        """The store now holds new rows of this partition, none of them before ``earliest``.
+    def stored(self, number: int, earliest: Position, lane: int = 0) -> None:
+        """The store now has new rows in this partition's lane, none of them before ``earliest``.
 
         Called after the rows were committed: a taker that read before that looks again.
         """
@@ -88,7 +99,7 @@ class Claims:
             partition = self._partitions.get(number)
             if partition is None:
                 return
-            partition.low = min(partition.low, earliest)
+            partition.lanes[lane].low = min(partition.lanes[lane].low, earliest)
         self.changed()
 
     def folded(self, number: int, offsets: Mapping[bytes, int | None]) -> None:
@@ -109,8 +120,8 @@ class Claims:
             if partition.since is not None:
                 partition.since.update(offsets)
 
-    def start_of_search(self, number: int) -> Position | None:
-        """After which position to look for rows to take; None if the partition is closed.
+    def start_of_search(self, number: int, lane: int = 0) -> Position | None:
+        """After which position to look for rows of a lane to take; None if it is closed.
 
         Resets what ``stored`` asked for, so the caller must read the store after this call.
         """
@@ -118,20 +129,22 @@ class Claims:
             partition = self._partitions.get(number)
             if partition is None:
                 return None
-            partition.cursor = min(partition.cursor, _just_before(partition.low))
-            partition.low = _AFTER_ALL
+            found = partition.lanes[lane]
+            found.cursor, found.low = found.start(), _AFTER_ALL
             partition.since = {}
-            return partition.cursor
+            return found.cursor
 
-    def next_search(self, number: int) -> Position | None:
+    def next_search(self, number: int, lane: int = 0) -> Position | None:
         """Where the next search would start, without starting it; None if closed."""
         with self._condition:
             partition = self._partitions.get(number)
             if partition is None:
                 return None
-            return min(partition.cursor, _just_before(partition.low))
+            return partition.lanes[lane].start()
 
-    def take(self, number: int, found: Sequence[Due], searched_to: Position | None) -> list[Due]:
+    def take(
+        self, number: int, found: Sequence[Due], searched_to: Position | None, lane: int = 0
+    ) -> list[Due]:
         """Claim those of ``found`` that nobody holds; the search got as far as ``searched_to``.
 
         None says that it got nowhere. Ends the search that ``start_of_search`` began. Rows that
@@ -149,7 +162,7 @@ class Claims:
                     claimed[due.id] = due
                     taken.append(due)
             if searched_to is not None:
-                partition.cursor = max(partition.cursor, searched_to)
+                partition.lanes[lane].cursor = max(partition.lanes[lane].cursor, searched_to)
             partition.since = None
             return taken
 
@@ -176,7 +189,8 @@ class Claims:
                 if self._holds(due):
                     partition = self._partitions[due.number]
                     del partition.claimed[due.id]
-                    partition.low = min(partition.low, (due.due_ms, due.offset))
+                    lane = partition.lanes[due.lane]
+                    lane.low = min(lane.low, (due.due_ms, due.offset))
             self._end()
         self.changed()
 

@@ -14,8 +14,10 @@ from kms.errors import FormatError, RegistryAwayError
 from kms.failures import Failures
 from kms.figures import LOG_MOVED, READ_TOO_SLOWLY, ConsumerFigures
 from kms.formats import Format, Schemas
+from kms.gate import Gate
 from kms.holds import Holds
 from kms.kafka import Admin, Offsets, TopicPartition, TopicReader
+from kms.lane_keeper import LaneKeeper
 from kms.lookups import Lookups
 from kms.partition import FoldingPartition
 from kms.repeats import Repeats, more
@@ -53,6 +55,7 @@ class ScheduleConsumer(Worker):
         forms: Mapping[str, Format],
         is_busy: Callable[[], bool] = lambda: False,
         schemas: Schemas | None = None,
+        gate: Gate | None = None,
     ) -> None:
         """``is_busy`` says whether so much is to be fired that the fold should wait a little."""
         super().__init__("consumer")
@@ -63,6 +66,7 @@ class ScheduleConsumer(Worker):
         self._claims = claims
         self._assignment = assignment
         self._failures = failures
+        self._lanes = LaneKeeper(writer, claims, gate)
         self._checkpoints = Checkpoints(
             *(admin, offsets, writer, forms, self.stopping),
             waits=self.heartbeat.beat,
@@ -133,8 +137,8 @@ class ScheduleConsumer(Worker):
         for part in self._holds.turn(self._owned):
             self._stop_firing(part)
         self._commits.finish(wait=False)
-        more, silence = polled.count >= _LIMIT, polled.count == 0
-        if self._commits.is_due(more=more, silence=silence, firing=self._is_busy()):
+        more, firing = polled.count >= _LIMIT, self._is_busy()
+        if self._commits.is_due(more=more, silence=not polled.count, firing=firing):
             self._commit(wait=False)
         self._note()
         self._lookups.turn(self._owned.values())
@@ -147,6 +151,7 @@ class ScheduleConsumer(Worker):
         deadline = time.monotonic() + _DEFER_SECONDS
         while (
             self._is_busy()
+            and not self._lanes.are_full()
             and (self._commits.runs() or self._claims.count() < _MOST_CLAIMS)
             and time.monotonic() < deadline
             and not self.stopping.wait(_DEFER_LOOK_SECONDS)
@@ -199,6 +204,7 @@ class ScheduleConsumer(Worker):
     def _note(self) -> None:
         if self._commits.runs():
             return  # the writer is busy
+        self._lanes.turn()
         schemas = self._schemas and self._schemas.take_fresh()
         if schemas:
             self._writer.remember_schemas(self._settings.kms_schema_registry_url or "", schemas)
@@ -245,6 +251,7 @@ class ScheduleConsumer(Worker):
     ) -> dict[TopicPartition, int]:
         self._commits.finish()  # the writer must be free
         found = self._checkpoints.open(partitions, rebuild=rebuild)
+        self._assignment.total = self._checkpoints.total
         for where, part in found.items():
             self._owned[where] = part
             self._assignment.partitions[part.number] = part.owned

@@ -24,15 +24,17 @@ class Tried(NamedTuple):
 class Due:
     """A schedule that was handed out: to be fired, or (``republish``) written once more.
 
-    ``tried`` is None before the first failed attempt. ``schedule`` is the record decoded, while it
-    is on its way to the producer, if it could be. Its identity is the claim: another object for
-    the same row is another claim.
+    ``tried`` is None before the first failed attempt. ``lane`` is where it waited, 0 with those
+    whom nothing holds back (kms.gate). ``schedule`` is the record decoded, while it is on its way
+    to the producer, if it could be. Its identity is the claim: another object for the same row is
+    another claim.
     """
 
     __slots__ = (
         "due_ms",
         "headers",
         "id",
+        "lane",
         "number",
         "offset",
         "republish",
@@ -53,6 +55,7 @@ class Due:
         republish: bool = False,
         tried: Tried | None = None,
         written_ms: int = 0,
+        lane: int = 0,
     ) -> None:
         self.number = number
         self.id = id
@@ -63,6 +66,7 @@ class Due:
         self.republish = republish
         self.tried = tried
         self.written_ms = written_ms
+        self.lane = lane
         self.schedule: Schedule | None = None
 
 

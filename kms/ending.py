@@ -15,6 +15,7 @@ from kms import times
 from kms.claims import Claims, Position
 from kms.errors import CacheInUseError, TimedOutError
 from kms.figures import ConsumerFigures, ProducerFigures
+from kms.gate import Gate
 from kms.settings import Settings
 from kms.store import CacheFile, Filter, Reader
 
@@ -25,13 +26,14 @@ _log = logging.getLogger(__name__)
 
 
 class Work(NamedTuple):
-    """What an ending looks at: the service's figures, its open partitions and its cache."""
+    """What an ending looks at: the service's figures, its open partitions, cache and gate."""
 
     settings: Settings
     consumer: ConsumerFigures
     producer: ProducerFigures
     claims: Claims
     reader: Reader
+    gate: Gate
 
 
 class Summary(NamedTuple):
@@ -164,10 +166,13 @@ class OnceFired(Ending):
         if not (figures.assigned == figures.caught_up == len(numbers)):
             self._state = _left_to_load(figures)
             return False
+        if not work.gate.pauses.known:
+            self._state = "it was not known what is paused"
+            return False
         now_ms = times.now_ms()
         if self._horizon_ms is None:
             self._horizon_ms = max(now_ms, self._until_ms)
-        if now_ms < self._until_ms or not self._all_fired(work.reader, numbers):
+        if now_ms < self._until_ms or not self._all_fired(work, numbers):
             return False
         self.summary = self._summary(work.reader, numbers)
         return True
@@ -181,12 +186,14 @@ class OnceFired(Ending):
                 "stays pending in Kafka. The log says what went wrong, the next run goes on."
             )
 
-    def _all_fired(self, reader: Reader, numbers: list[int]) -> bool:
-        """As the store has it, so with every tombstone read back."""
-        horizon_ms = self._horizon_ms or 0
+    def _all_fired(self, work: Work, numbers: list[int]) -> bool:
+        """As the store has it, so with every tombstone read back; what is paused is not due."""
+        reader, horizon_ms = work.reader, self._horizon_ms or 0
         seen_ms = {known.number: known.seen_ms for known, _ in reader.checkpoints()}
         for number in numbers:
-            next_ms = (reader.next_due_ms(number, _BEFORE_ALL), reader.next_again_ms(number))
+            lanes = work.gate.open_lanes()
+            next_ms = [reader.next_due_ms(number, _BEFORE_ALL, lane) for lane in lanes]
+            next_ms += [reader.next_again_ms(number)] if 0 in lanes else []
             if any(ms is not None and ms <= horizon_ms for ms in next_ms):
                 self._state = "not all that is due was fired"
                 return False

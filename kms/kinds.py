@@ -32,7 +32,7 @@ NEXT, OCCURRENCE = "kms-next", "kms-occurrence"
 CONTROL = frozenset((*ASKED, NEXT, OCCURRENCE, FIRED_OFFSET_HEADER, FIRED_TOPIC_HEADER))
 
 # Why a due schedule is not fired.
-EXPIRED, LEFT_OUT = "expired", "missed"
+EXPIRED, LEFT_OUT, SKIPPED = "expired", "missed", "skipped"
 
 _LAST_DUE_MS = 2**63 - 1
 _LEAST_EVERY_MS = 1_000
@@ -88,7 +88,7 @@ class Kind(NamedTuple):
 class Outcome(NamedTuple):
     """What becomes of a due schedule: fired, unless it is too ``late``; then over, or again."""
 
-    late: str = ""  # EXPIRED or LEFT_OUT
+    late: str = ""  # EXPIRED, LEFT_OUT or SKIPPED
     again: tuple[Header, ...] | None = None  # the next record's headers
 
 
@@ -133,17 +133,25 @@ def spot_ms(kind: Kind, schedule_id: bytes, occurrence: int) -> int:
 
 
 def outcome(
-    headers: Sequence[Header], schedule_id: bytes, due_ms: int, occurrence: int, now_ms: int
+    headers: Sequence[Header],
+    schedule_id: bytes,
+    due_ms: int,
+    occurrence: int,
+    now_ms: int,
+    *,
+    skip: bool = False,
 ) -> Outcome:
     """What becomes of a record at ``now_ms`` that is due at ``due_ms``, its spot.
 
     Of what recurs, an occurrence is missed once its window is over. By default one is fired for
-    all that were. Raises BadHeaderError.
+    all that were. ``skip`` says that this one is not to be fired. Raises BadHeaderError.
     """
     kind = kind_of(headers)
+    late = SKIPPED if skip else ""
     if kind is None:
-        return FIRED
-    late = EXPIRED if kind.has_expired(due_ms, now_ms) else ""
+        return Outcome(late)
+    if not late and kind.has_expired(due_ms, now_ms):
+        late = EXPIRED
     recurrence = kind.recurrence
     if recurrence is None:
         return Outcome(late)

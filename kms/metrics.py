@@ -23,6 +23,7 @@ from kms import __version__
 from kms.cache_figures import CacheFigures
 from kms.errors import REASONS
 from kms.figures import LATENESS_BUCKETS_SECONDS, ConsumerFigures, Errors, ProducerFigures
+from kms.gate import Gate
 from kms.http_port import Page, Request
 from kms.store import PageReader
 
@@ -30,11 +31,9 @@ from kms.store import PageReader
 class MetricsPage:
     """What Prometheus scrapes: made anew for each request, in the form it asks for."""
 
-    def __init__(
-        self, consumer: ConsumerFigures, producer: ProducerFigures, reader: PageReader
-    ) -> None:
+    def __init__(self, collector: Collector) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(FiguresCollector(consumer, producer, reader))
+        self._registry.register(collector)
         self._lock = threading.Lock()  # many at once would only take turns
 
     def __call__(self, request: Request) -> Page:
@@ -99,8 +98,13 @@ class FiguresCollector(Collector):
     """Turns the figures into metric families whenever somebody scrapes."""
 
     def __init__(
-        self, consumer: ConsumerFigures, producer: ProducerFigures, reader: PageReader
+        self,
+        consumer: ConsumerFigures,
+        producer: ProducerFigures,
+        reader: PageReader,
+        gate: Gate | None = None,
     ) -> None:
+        self._gate = gate or Gate()
         self._consumer = consumer
         self._producer = producer
         self._cache = CacheFigures(consumer, reader)
@@ -115,6 +119,7 @@ class FiguresCollector(Collector):
             _labelled(self._producer.expired),
         )
         yield from self._state()
+        yield from self._targets()
         yield from self._takeovers()
         yield from self._errors()
         yield self._lateness()
@@ -176,7 +181,7 @@ class FiguresCollector(Collector):
             (
                 "kms_overdue_seconds",
                 "How late the oldest schedule is that is due, not fired, and did not fail; else 0.",
-                self._cache.overdue_seconds,
+                0 if self._gate.pauses.all_are() else self._cache.overdue_seconds,
             ),
             (
                 "kms_group_member",
@@ -193,6 +198,29 @@ class FiguresCollector(Collector):
         build = GaugeMetricFamily("kms_build_info", "Always 1.", labels=["version"])
         build.add_metric([__version__], 1)
         yield build
+
+    def _targets(self) -> Iterator[Metric]:
+        for name, text, values in (
+            (
+                "kms_target_paused",
+                "1 for a target topic that is paused; * stands for all.",
+                dict.fromkeys(self._gate.pauses.since_ms(), 1),
+            ),
+            (
+                "kms_schedules_held",
+                "Due schedules that wait, as their target topic is paused or at its limit.",
+                self._cache.held_back,
+            ),
+            (
+                "kms_target_rate_limit",
+                "Messages a second that all instances together may send to a target topic.",
+                self._gate.rates.limits,
+            ),
+        ):
+            family = GaugeMetricFamily(name, text, labels=["topic"])
+            for topic, value in values.items():
+                family.add_metric([topic], value)
+            yield family
 
     def _takeovers(self) -> Iterator[Metric]:
         consumer = self._consumer

@@ -21,6 +21,7 @@ from kms.errors import (
 )
 from kms.failures import Failure, FailureLog, Failures, Patience, letter_headers, stays
 from kms.figures import RECENT, ProducerFigures
+from kms.gate import Gate
 from kms.jobs import Jobs
 from kms.kafka import TopicPartition
 from kms.kinds import EXPIRED, recurs
@@ -37,11 +38,16 @@ _BLAMED = {"too-large", "refused"}  # what a broker says of all that came in one
 
 
 class _Attempt(NamedTuple):
-    """What became of a batch; ``anew`` are groups for further transactions, still claimed."""
+    """What became of a batch; ``anew`` are groups for further transactions, still claimed.
+
+    ``held`` and ``later`` are those of kms.jobs.Sorted.
+    """
 
     fired: Sequence[Job] = ()
     refused: Sequence[Refused] = ()
     anew: Sequence[list[Due]] = ()
+    held: Sequence[tuple[Due, str]] = ()
+    later: Sequence[Due] = ()
 
 
 class ScheduleProducer(Worker):
@@ -55,8 +61,10 @@ class ScheduleProducer(Worker):
         claims: Claims,
         assignment: Assignment,
         failures: Failures,
+        gate: Gate | None = None,
     ) -> None:
         super().__init__("producer")
+        self._gate = gate or Gate()
         self.figures = ProducerFigures()
         self._delivery = delivery
         self._queue = queue
@@ -66,7 +74,8 @@ class ScheduleProducer(Worker):
         self._dead_letter_topic = settings.kms_dead_letter_topic
         self._patience = Patience(settings)
         self._targets = Targets(delivery.exists, self.heartbeat.beat, settings.history_topic)
-        self._jobs = Jobs(assignment, self._targets, buries=self._dead_letter_topic is not None)
+        buries = self._dead_letter_topic is not None
+        self._jobs = Jobs(assignment, self._targets, self._gate, buries=buries)
         self._failure_log = FailureLog()
         self._aborts = 0
         self._suspects: deque[Due] = deque()
@@ -117,18 +126,22 @@ class ScheduleProducer(Worker):
             attempt = self._attempt(self._claims.begin(batch), before)
         finally:
             self._claims.end()  # whatever happened: somebody may be waiting for it
+        # After the end: a claim that is given back ends what runs.
+        self._gate.hold(attempt.held)
+        if attempt.later:
+            self._claims.give_back(attempt.later)
         self._bury(self._set_aside(attempt.refused))
         for group in attempt.anew:
             self._fire(group)
 
     def _attempt(self, claimed: Sequence[Due], before: Snapshot) -> _Attempt:
         try:
-            jobs, refused = self._jobs.of(claimed)
+            jobs, refused, held, later = self._jobs.of(claimed)
         except (AbortTransactionError, RetriableKafkaError) as error:
             self._give_back(claimed, error)
             return _Attempt()
         attempt = self._send(jobs, before) if jobs else _Attempt()
-        return attempt._replace(refused=refused + list(attempt.refused))
+        return attempt._replace(refused=refused + list(attempt.refused), held=held, later=later)
 
     def _send(self, jobs: Sequence[Job], before: Snapshot) -> _Attempt:
         try:

@@ -26,6 +26,8 @@ from kms import times
 from kms.claims import Claims
 from kms.due import Due, DueQueue
 from kms.errors import AbortTransactionError, FormatError, RegistryAwayError
+from kms.gate import Gate
+from kms.lane_search import LaneSearch
 from kms.schedule import Schedule
 from kms.store import Filter, Reader
 from kms.worker import Worker
@@ -45,11 +47,18 @@ _AGAIN_BATCH = 500
 class DueScheduler(Worker):
     """The scheduler thread: hands what is due to ``queue``, of the partitions that are open."""
 
-    def __init__(self, reader: Reader, claims: Claims, queue: DueQueue, decode: Decode) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        claims: Claims,
+        queue: DueQueue,
+        decode: Decode,
+        gate: Gate | None = None,
+    ) -> None:
         super().__init__("scheduler")
         self._scheduler = BlockingScheduler(
             timezone=UTC,
-            jobstores={"default": CacheJobStore(reader, claims, queue, self)},
+            jobstores={"default": CacheJobStore(reader, claims, queue, self, gate)},
             executors={"default": HandOver(queue, decode)},
         )
 
@@ -78,18 +87,29 @@ class CacheJobStore(BaseJobStore):
     Adding and changing is done through the schedule topic and nothing else.
     """
 
-    def __init__(self, reader: Reader, claims: Claims, queue: DueQueue, worker: Worker) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        claims: Claims,
+        queue: DueQueue,
+        worker: Worker,
+        gate: Gate | None = None,
+    ) -> None:
         super().__init__()
         self._reader = reader
         self._claims = claims
         self._queue = queue
         self._worker = worker
+        self._gate = gate or Gate()
+        self._lanes = LaneSearch(reader, claims, self._gate)
         self._again_at = float("-inf")
 
     def get_due_jobs(self, now: datetime) -> list[Job]:
         """Claim what is due, in order of due time; waits while the queue is full."""
         self._worker.heartbeat.beat()
-        while self._queue.full() and not self._worker.stopping.wait(_PAUSE_SECONDS):
+        while self._queue.full() or self._gate.is_full():
+            if self._worker.stopping.wait(_PAUSE_SECONDS):
+                break
             self._worker.heartbeat.beat()
         if self._worker.stopping.is_set():
             # Here, in its own thread and between two batches: shut down from another one in the
@@ -133,9 +153,12 @@ class CacheJobStore(BaseJobStore):
         raise NotImplementedError("schedules are cancelled through the schedule topic")
 
     def _claim_due(self, now_ms: int) -> list[Job]:
-        taken: list[Due] = []
+        if not self._gate.pauses.known:
+            return []  # it wakes this up
+        taken = self._lanes.take(now_ms, BATCH)
+        all_paused = self._gate.pauses.all_are()
         room = 0
-        if time.monotonic() >= self._again_at:
+        if time.monotonic() >= self._again_at and not all_paused:
             self._again_at = time.monotonic() + _AGAIN_SECONDS
             room = _AGAIN_BATCH
         for number in self._claims.open_numbers():
@@ -143,7 +166,7 @@ class CacheJobStore(BaseJobStore):
             if start is None:
                 continue
             overtaken = self._reader.overtaken(number, BATCH)
-            found = self._reader.due(number, start, now_ms, BATCH)
+            found = [] if all_paused else self._reader.due(number, start, now_ms, BATCH)
             end = (found[-1].due_ms, found[-1].offset) if found else start
             again = self._reader.again(number, now_ms, room) if room else []
             room -= len(again)
@@ -152,7 +175,9 @@ class CacheJobStore(BaseJobStore):
         return [DueJob(self._scheduler, taken)] if taken else []
 
     def _next_due_ms(self) -> int | None:
-        found = []
+        if not self._gate.pauses.known or self._gate.pauses.all_are():
+            return None
+        found = self._lanes.next_ms()
         # What was just taken is still written as due again: no sooner than the next look.
         earliest_ms = times.now_ms() + int(_AGAIN_SECONDS * 1000)
         for number in self._claims.open_numbers():

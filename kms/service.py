@@ -15,6 +15,7 @@ from types import FrameType
 from kms.assignment import Assignment
 from kms.claims import Claims
 from kms.consumer import ScheduleConsumer
+from kms.control import Control
 from kms.delivery import AtLeastOnce, Delivery, ExactlyOnce
 from kms.due import DueQueue
 from kms.ending import Ending, Work
@@ -22,10 +23,13 @@ from kms.errors import CacheDamagedError, ExitCode, KmsError
 from kms.failures import Failures
 from kms.figures import FILE_UNUSABLE
 from kms.formats import Schemas, formats_of
+from kms.gate import Gate
 from kms.kafka import Admin, Offsets, check_access, checked_properties
-from kms.metrics import MetricsPage
+from kms.metrics import FiguresCollector, MetricsPage
+from kms.pauses import Pauses
 from kms.producer import ScheduleProducer
 from kms.progress import Progress
+from kms.rates import Rates
 from kms.registry import schemas_of
 from kms.scheduler import DueScheduler
 from kms.settings import Settings
@@ -56,7 +60,9 @@ class Service:
                 exits.callback(schemas.close)
             self._wire(settings, file, scheduler_reader, schemas)
             self._ending_reader = exits.enter_context(closing(Reader(file.path)))
-            self._workers: list[Worker] = [self.scheduler, self.producer, self.consumer]
+            self._workers: list[Worker] = [
+                *(self.scheduler, self.producer, self.consumer, self.control)
+            ]
             figures = self.consumer.figures, self.producer.figures
             self.consumer.figures.add_rebuild(FILE_UNUSABLE, file.replaced)
             self._view = View(
@@ -69,7 +75,7 @@ class Service:
                 stopping=lambda: any(worker.stopping.is_set() for worker in self._workers),
             )
             writing = exits.enter_context(closing(Writing(self._view)))
-            page = MetricsPage(*figures, metrics_reader)
+            page = MetricsPage(FiguresCollector(*figures, metrics_reader, self._gate))
             self.web = WebServer(settings, pages(self._view, page), writing.changes())
             exits.callback(self.web.stop)
             self._exits = exits.pop_all()
@@ -119,6 +125,7 @@ class Service:
             self.producer.figures,
             self._claims,
             self._ending_reader,
+            self._gate,
         )
 
     def _say_hello(self) -> None:
@@ -138,15 +145,21 @@ class Service:
         queue = DueQueue()
         self._assignment = assignment = Assignment()
         self._claims = claims = Claims()
-        self.scheduler = DueScheduler(reader, claims, queue, assignment.decode)
-        claims.changed = self.scheduler.wakeup
+        pauses = Pauses(known=False)
+        rates = Rates(settings.kms_rate_limits, assignment.share)
+        self._gate = gate = Gate(pauses, rates, reader.lanes())
+        self.control = Control(settings, pauses)
+        self.scheduler = DueScheduler(reader, claims, queue, assignment.decode, gate)
+        claims.changed = pauses.changed = self.scheduler.wakeup
         delivery: Delivery
         if settings.kms_delivery == "exactly-once":
             delivery = ExactlyOnce(settings, assignment)
         else:
             delivery = AtLeastOnce(settings, assignment)
         failures = Failures()
-        self.producer = ScheduleProducer(settings, delivery, queue, claims, assignment, failures)
+        self.producer = ScheduleProducer(
+            settings, delivery, queue, claims, assignment, failures, gate
+        )
         self.consumer = ScheduleConsumer(
             settings,
             Admin(settings),
@@ -158,6 +171,7 @@ class Service:
             forms,
             queue.has_backlog,
             schemas,
+            gate,
         )
 
 

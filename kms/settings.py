@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from kms.errors import SettingsError
 from kms.kafka_properties import KafkaProperties
-from kms.settings_problems import missing, sentences
 from kms.settings_sourced import SourcedSettings
 from kms.settings_sources import (
-    EnvironmentSource,
-    FileSource,
-    FlagSource,
     Source,
-    given,
-    owned_properties,
     variable_of,
 )
 from kms.settings_values import (
@@ -27,16 +19,19 @@ from kms.settings_values import (
     Address,
     Allowed,
     Brokers,
+    ControlTopic,
     Delivery,
     DurationMs,
     FilePath,
     HttpPages,
     HttpToken,
     InstanceId,
+    Limits,
     LogFormat,
     LogLevel,
     OptionalPath,
     Properties,
+    RateLimits,
     Secret,
     SecurityProtocol,
     Text,
@@ -51,8 +46,8 @@ from kms.times import Duration
 class Settings(SourcedSettings):
     """What an instance runs with; frozen.
 
-    ``load_settings`` makes one from flags, environment and file. ``Settings(name=value)`` takes
-    what it is given and the defaults, and looks at nothing else.
+    ``kms.settings_loading`` makes one from flags, environment and file. ``Settings(name=value)``
+    takes what it is given and the defaults, and looks at nothing else.
     """
 
     kafka_brokers: Brokers = Field(
@@ -169,6 +164,16 @@ class Settings(SourcedSettings):
         description="Where a copy of each fired message goes, in the same transaction, with "
         "headers that say which schedule it was.",
     )
+    kms_rate_limits: RateLimits = Field(
+        default=Limits(),
+        description="How many messages a second go to a target topic at most: payments=500. What "
+        "is due beyond that waits, and nothing waits for it. A group's instances share the limit "
+        "as they share the partitions.",
+    )
+    kms_control_topic: ControlTopic = Field(
+        default="kms-control",
+        description="Where it is written which target topics are paused; pause makes it.",
+    )
     kms_retry_for: DurationMs = Field(
         default=Duration.of("1d"),
         description="How long a schedule that its target topic refuses is tried again before it "
@@ -196,7 +201,7 @@ class Settings(SourcedSettings):
     def __init__(self, sources: Sequence[Source] = (), **values: Any) -> None:
         super().__init__(sources, values)
 
-    @field_validator("kms_dead_letter_topic", "history_topic")
+    @field_validator("kms_dead_letter_topic", "history_topic", "kms_control_topic")
     @classmethod
     def _no_circle(cls, value: str | None, info: ValidationInfo) -> str | None:
         if any(value in info.data.get(name, ()) for name in FORMAT_OF):
@@ -247,48 +252,3 @@ class Settings(SourcedSettings):
             for name, text in sorted(self.kafka.shown().items())
         ]
         return rows
-
-
-def load_settings(
-    flags: Mapping[str, object] | None = None,
-    environment: Mapping[str, str] | None = None,
-    required: Collection[str] = (),
-) -> Settings:
-    """The settings from flags (by setting name; None is not given), environment and file.
-
-    ``required`` names settings that have no default and are needed here. Raises one SettingsError
-    with a line for each problem, which names the setting in the form in which it was given.
-    """
-    flags = dict(flags or {})
-    environment = os.environ if environment is None else environment
-    file_flag, file_variable = flags.pop("config", None), environment.get(variable_of("config"))
-    problems: list[str] = []
-    sources: list[Source] = [
-        FlagSource(Settings, flags),
-        EnvironmentSource(Settings, environment),
-    ]
-    try:
-        if file_flag is not None:
-            sources.append(FileSource(Settings, Path(str(file_flag)), "the flag --config"))
-        elif file_variable:
-            sources.append(FileSource(Settings, Path(file_variable), sources[1].origin("config")))
-    except SettingsError as error:
-        problems.append(str(error))
-        required = ()  # what seems to be missing may be in the file
-    origins = given(sources)
-    problems += [problem for source in sources for problem in source.problems]
-    problems += owned_properties(sources)
-    fields = Settings.model_fields
-    problems += [missing(name, fields[name]) for name in required if not _is_given(name, origins)]
-    try:
-        settings = Settings(sources)
-    except ValidationError as error:
-        problems += sentences(error, origins, fields)
-    if problems:
-        raise SettingsError("\n".join(problems))
-    return settings
-
-
-def _is_given(name: str, origins: Mapping[str, object]) -> bool:
-    names = FORMAT_OF if name in FORMAT_OF else [name]
-    return any(each in origins for each in names)

@@ -36,8 +36,17 @@ FORMAT_OF: Mapping[str, str] = {
 }
 
 _SHORTEST_TOKEN = 16
+_RATE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,3})?")
+_HIGHEST_RATE = 1_000_000
 _TOKEN = re.compile(rf"[!-~]{{{_SHORTEST_TOKEN},}}")
 _BROKER = re.compile(r"(?:[a-zA-Z0-9._-]+|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})")
+
+
+class Limits(dict[str, float]):
+    """Messages a second by target topic; shown as it could be given."""
+
+    def __str__(self) -> str:
+        return ",".join(f"{topic}={rate:g}" for topic, rate in self.items())
 
 
 @dataclass(frozen=True)
@@ -129,8 +138,30 @@ def _valid_duration(value: object) -> Duration:
     return duration
 
 
+def _valid_limits(value: object) -> Limits:
+    if isinstance(value, Limits):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("is something else")
+    limits = Limits()
+    for part in filter(None, (part.strip() for part in value.split(","))):
+        topic, _, rate = part.partition("=")
+        if not TOPIC_NAME.fullmatch(topic.strip()) or not _RATE.fullmatch(rate.strip()):
+            raise ValueError(f"{quoted(part)} is not")
+        if topic.strip() in limits:
+            raise ValueError(f"{quoted(topic.strip())} is there twice")
+        limits[topic.strip()] = float(rate)
+        if not 0 < limits[topic.strip()] <= _HIGHEST_RATE:
+            raise ValueError(f"{quoted(part)} is not")
+    return limits
+
+
 def _valid_name(value: str | None) -> str | None:
-    if value is not None and not TOPIC_NAME.fullmatch(value):
+    return None if value is None else _valid_topic(value)
+
+
+def _valid_topic(value: str) -> str:
+    if not TOPIC_NAME.fullmatch(value):
         raise ValueError(f"is {quoted(value)}")
     return value
 
@@ -181,6 +212,9 @@ Topics = Annotated[
     BeforeValidator(_split),
     AfterValidator(_valid_topics),
 ]
+ControlTopic = Annotated[
+    str, Allowed(f"a topic's name ({_NAME_TEXT})"), AfterValidator(_valid_topic)
+]
 TopicName = Annotated[
     str | None, Allowed(f"a topic's name ({_NAME_TEXT})"), AfterValidator(_valid_name)
 ]
@@ -188,6 +222,13 @@ DurationMs = Annotated[
     Duration,
     Allowed("a duration like 500ms, 30s, 5m, 2h30m or 1d"),
     PlainValidator(_valid_duration),
+]
+RateLimits = Annotated[
+    Limits,
+    NoDecode,
+    Allowed("topic=messages a second, from 0.001 to 1000000, or several of them, comma-separated"),
+    PlainValidator(_valid_limits),
+    PlainSerializer(str),
 ]
 InstanceId = Annotated[str | None, Allowed(_NAME_TEXT), AfterValidator(_valid_name)]
 Secret = Annotated[

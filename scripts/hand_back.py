@@ -18,7 +18,8 @@ from kms.kafka.config import common_config
 from kms.kafka.tail import TailRecord, read_all
 from kms.kafka.values import TopicPartition
 from kms.schedule import EXPIRED_HEADER
-from kms.settings import Settings, load_settings
+from kms.settings import Settings
+from kms.settings_loading import load_settings
 
 LAST_ID = b"kms-handed-back"
 

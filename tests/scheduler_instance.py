@@ -37,8 +37,10 @@ class WatchedReader(Reader):
         self.after_due: list[Callable[[], None]] = []
         self.after_overtaken: list[Callable[[], None]] = []
 
-    def due(self, number: int, after: Position, until_ms: int, limit: int) -> list[Due]:
-        found = super().due(number, after, until_ms, limit)
+    def due(
+        self, number: int, after: Position, until_ms: int, limit: int, lane: int = 0
+    ) -> list[Due]:
+        found = super().due(number, after, until_ms, limit, lane)
         while found and self.after_due:
             self.after_due.pop()()
         return found
@@ -49,8 +51,8 @@ class WatchedReader(Reader):
             self.after_overtaken.pop()()
         return found
 
-    def next_due_ms(self, number: int, after: Position) -> int | None:
-        found = super().next_due_ms(number, after)
+    def next_due_ms(self, number: int, after: Position, lane: int = 0) -> int | None:
+        found = super().next_due_ms(number, after, lane)
         self.looked.set()
         return found
 

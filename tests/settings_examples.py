@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from kms.errors import ExitCode, SettingsError
 from kms.kafka_properties import variable_of_property
-from kms.settings import Settings, load_settings
+from kms.settings import Settings
+from kms.settings_loading import load_settings
+from kms.settings_values import Limits
 from kms.times import Duration, parse_duration
 
 DEFAULTS: dict[str, object] = {
@@ -42,6 +44,8 @@ DEFAULTS: dict[str, object] = {
     "kms_session_timeout_ms": 10_000,
     "kms_dead_letter_topic": None,
     "history_topic": None,
+    "kms_rate_limits": Limits(),
+    "kms_control_topic": "kms-control",
     "kms_retry_for": Duration(86_400_000),
     "kms_retry_pause": Duration(1_000),
     "kms_retry_longest_pause": Duration(60_000),
@@ -77,6 +81,8 @@ VARIABLES = {
     "kms_session_timeout_ms": "KMS_SESSION_TIMEOUT_MS",
     "kms_dead_letter_topic": "KMS_DEAD_LETTER_TOPIC",
     "history_topic": "HISTORY_TOPIC",
+    "kms_rate_limits": "KMS_RATE_LIMITS",
+    "kms_control_topic": "KMS_CONTROL_TOPIC",
     "kms_retry_for": "KMS_RETRY_FOR",
     "kms_retry_pause": "KMS_RETRY_PAUSE",
     "kms_retry_longest_pause": "KMS_RETRY_LONGEST_PAUSE",
@@ -192,6 +198,10 @@ GOOD: dict[str, st.SearchStrategy[tuple[str, object]]] = {
     "kms_session_timeout_ms": numbers(1_000, 300_000),
     "kms_dead_letter_topic": NAMES.map(lambda name: (f"dead.{name}"[:249], f"dead.{name}"[:249])),
     "history_topic": NAMES.map(lambda name: (f"past.{name}"[:249], f"past.{name}"[:249])),
+    "kms_rate_limits": st.dictionaries(
+        NAMES, st.integers(1, 10_000).map(lambda tenths: tenths / 10), min_size=1
+    ).map(lambda limits: (str(Limits(limits)), Limits(limits))),
+    "kms_control_topic": NAMES.map(lambda name: (f"control.{name}"[:249], f"control.{name}"[:249])),
     "kms_retry_for": DURATIONS,
     "kms_retry_pause": DURATIONS,
     "kms_retry_longest_pause": DURATIONS,
@@ -224,6 +234,11 @@ BAD = (
     *(("kms_session_timeout_ms", text) for text in ("999", "300001", "10 000")),
     *(("kms_dead_letter_topic", text) for text in ("a b", "..", "x" * 250)),
     *(("kms_retry_for", text) for text in ("1", "0s", "1y", "-1s", "1.5h")),
+    *(
+        ("kms_rate_limits", text)
+        for text in ("a", "a=", "a=0", "a=-1", "a b=1", "a=1,a=2", "a=1e9")
+    ),
+    *(("kms_control_topic", text) for text in ("a b", "..", "x" * 250)),
     ("kms_retry_pause", "0ms"),
     ("kms_retry_longest_pause", "soon"),
     *(("kms_log_level", text) for text in ("TRACE", "30")),

@@ -18,7 +18,8 @@ from kms.check.port import check_port
 from kms.check.settings import check_settings
 from kms.kafka import Probed
 from kms.kafka.reach import Reached
-from kms.settings import Settings, load_settings
+from kms.settings import Settings
+from kms.settings_loading import load_settings
 from kms.store import CacheFile, holder
 
 MOUNTS = r"""

@@ -15,6 +15,7 @@ from kms.ending import Ending, OnceFired, Summary, Work
 from kms.errors import CacheInUseError, TimedOutError
 from kms.failures import Failure
 from kms.figures import ConsumerFigures, ProducerFigures
+from kms.gate import Gate
 from kms.schedule import Row
 from kms.settings import Settings
 from kms.store import CacheFile, Reader, Writer
@@ -38,6 +39,7 @@ class Instance:
             ProducerFigures(),
             self.claims,
             Reader(path),
+            Gate(),
         )
 
     def begun(self, ending: OnceFired) -> OnceFired:

@@ -35,7 +35,15 @@ APART = {"kms.scheduler", "kms.consumer", "kms.producer"}
 # The client is for other programs: beside the command line, and it knows nothing of the service.
 TOP = {"kms.service", "kms.check", "kms.cli", "kms.client"}
 CLIENT_KNOWS = (
-    *("kms.client", "kms.errors", "kms.settings", "kms.schedule", "kms.times", "kms.topics"),
+    *(
+        "kms.client",
+        "kms.errors",
+        "kms.settings",
+        "kms.settings_loading",
+        "kms.schedule",
+        "kms.times",
+        "kms.topics",
+    ),
     *("kms.formats", "kms.kafka", "kms.kafka_properties", "kms.kinds"),
 )
 # What a program that only wants to schedule something would wait for, or have no use for.

@@ -7,7 +7,8 @@ from typing import Any
 
 import yaml
 
-from kms.settings import Settings, load_settings
+from kms.settings import Settings
+from kms.settings_loading import load_settings
 from kms.settings_table import definitions
 from tests.image import ROOT, instructions
 

@@ -111,7 +111,7 @@ def fill(scraped: Scraped) -> None:
 
 
 def served(scraped: Scraped, settings: Settings) -> WebServer:
-    page = MetricsPage(scraped.consumer, scraped.producer, scraped.reader)
+    page = MetricsPage(FiguresCollector(scraped.consumer, scraped.producer, scraped.reader))
     return WebServer(settings, {"/metrics": page})
 
 

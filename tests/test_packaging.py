@@ -25,7 +25,8 @@ from kms import systemd
 from kms.cli import app
 from kms.errors import REASONS, ExitCode
 from kms.service import _STOP_SECONDS
-from kms.settings import Settings, load_settings
+from kms.settings import Settings
+from kms.settings_loading import load_settings
 from kms.settings_table import Definition, definitions, settings_table
 from kms.topics import recommended_config
 from tests import image

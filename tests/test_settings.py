@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from kms.errors import SettingsError
-from kms.settings import Settings, load_settings
+from kms.settings import Settings
+from kms.settings_loading import load_settings
 from kms.settings_table import definitions, settings_table
 from kms.settings_values import FORMAT_OF
 from tests.settings_examples import (
@@ -271,7 +272,6 @@ class TestDefinitions:
             "kms.errors",
             "kms.kafka_properties",
             "kms.settings",
-            "kms.settings_problems",
             "kms.settings_secrets",
             "kms.settings_sourced",
             "kms.settings_sources",

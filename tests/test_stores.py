@@ -13,7 +13,7 @@ from cryptography.x509 import load_pem_x509_certificates
 from kms.errors import SettingsError
 from kms.kafka import checked_properties
 from kms.kafka.stores import store_properties
-from kms.settings import load_settings
+from kms.settings_loading import load_settings
 from tests.certificates import Authority
 
 SECRET = "hunter2-and-more"

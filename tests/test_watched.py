@@ -34,7 +34,7 @@ class Service:
         self.number = self.writer.restart(TOPIC, 0, "id", "cluster", 0).number
         self.reader = PageReader(path)
         self.consumer.owned = {self.number: (TOPIC, 0)}
-        self.page = MetricsPage(self.consumer, self.producer, self.reader)
+        self.page = MetricsPage(FiguresCollector(self.consumer, self.producer, self.reader))
 
     def put(self, offset: int, due_ms: int) -> None:
         rows = self.writer.rows(self.number)

@@ -11,6 +11,7 @@ from kms.cli.check import check
 from kms.cli.demo import demo
 from kms.cli.inspect import inspect
 from kms.cli.options import run_app
+from kms.cli.pause import pause, resume
 from kms.cli.retry import redrive, retry
 from kms.cli.run import run
 from kms.cli.schedule import cancel, schedule
@@ -29,7 +30,9 @@ def _say_version(asked: bool) -> None:
         raise typer.Exit
 
 
-for command in (run, check, schedule, cancel, inspect, retry, redrive, schema, demo):
+for command in (
+    *(run, check, schedule, cancel, inspect, pause, resume, retry, redrive, schema, demo),
+):
     app.command()(command)
 app.add_typer(topics_app, name="topics")
 

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Concatenate, NoReturn, TypeVar
 import typer
 
 from kms.errors import KmsError
-from kms.settings import Settings, load_settings
+from kms.settings import Settings
+from kms.settings_loading import load_settings
 from kms.settings_table import Definition, definitions
 
 Result = TypeVar("Result")

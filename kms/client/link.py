@@ -13,7 +13,8 @@ from kms.errors import KmsError, SettingsError
 from kms.kafka import Admin, TopicInfo, TopicPartition, java_partition, read_partition
 from kms.kafka_properties import KafkaProperties, is_owned, setting_instead_of
 from kms.schedule import Record, Row, Schedule, fold
-from kms.settings import Settings, load_settings
+from kms.settings import Settings
+from kms.settings_loading import load_settings
 
 _SETTINGS = ("kafka_brokers", "security_protocol")  # which have properties of their own
 

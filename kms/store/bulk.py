@@ -23,6 +23,12 @@ ON CONFLICT (number, id) DO UPDATE SET offset = excluded.offset, due_ms = exclud
        value = excluded.value, headers = excluded.headers, state = excluded.state,
        record_ms = excluded.record_ms
 """
+_MOVE = """
+UPDATE schedules SET state = ?4 FROM (
+    SELECT substr(?2, value ->> 0, value ->> 1) AS id, value ->> 2 AS offset FROM json_each(?3)
+) AS moved
+WHERE schedules.number = ?1 AND schedules.id = moved.id AND schedules.offset = moved.offset
+"""
 _THESE = "number = ?1 AND id IN (SELECT substr(?2, value ->> 0, value ->> 1) FROM json_each(?3))"
 # Of a blob without any byte SQLite's substr makes NULL.
 _PADDING = b"."
@@ -51,6 +57,18 @@ def delete(connection: sqlite3.Connection, number: int, ids: Sequence[bytes]) ->
     """Delete the rows of a partition that have these ids."""
     if ids:
         connection.execute(f"DELETE FROM schedules WHERE {_THESE}", _these(number, ids))
+
+
+def move(
+    connection: sqlite3.Connection, number: int, rows: Sequence[tuple[bytes, int]], state: int
+) -> None:
+    """Set the state of the rows of a partition that have these ids and, still, these offsets."""
+    cuts, start = [], 1
+    for schedule_id, offset in rows:
+        cuts.append((start, len(schedule_id), offset))
+        start += len(schedule_id)
+    whole = b"".join(schedule_id for schedule_id, _ in rows) + _PADDING
+    connection.execute(_MOVE, (number, whole, json.dumps(cuts), state))
 
 
 def forget_failures(connection: sqlite3.Connection, number: int, ids: Sequence[bytes]) -> None:

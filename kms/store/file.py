@@ -16,12 +16,14 @@ from kms.errors import CacheDamagedError, CacheError, CacheInUseError
 SQLITE_VERSION = sqlite3.sqlite_version
 # Of the tables below, and of what the fold makes of a record: its due time is kept. A file of
 # another version is set aside and rebuilt.
-VERSION = 4
+VERSION = 5
 APPLICATION_ID = 0x6B6D7331  # "kms1": tells our file from somebody else's database
 
 # What is to be done with a schedule, in the column ``state``: FAILED is added to the other two
 # while it waits for its next try, which its row in failures says.
 PENDING, OVERTAKEN, FAILED = 0, 1, 2
+# Added as often as the number of its lane says, for a schedule that waits in one.
+LANE = 4
 
 # The due index holds the offset too: the order in which schedules of one partition fire. The
 # state comes before, so that those that wait for another try are never in the way of others.
@@ -62,6 +64,14 @@ CREATE TABLE failures (
     UNIQUE (number, id)
 );
 CREATE INDEX failures_next ON failures (number, next_ms);
+CREATE TABLE lanes (
+    lane INTEGER PRIMARY KEY,
+    topic TEXT NOT NULL UNIQUE
+);
+CREATE TABLE pauses (
+    topic TEXT PRIMARY KEY,
+    since_ms INTEGER NOT NULL
+);
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {VERSION};
 COMMIT;

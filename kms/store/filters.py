@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from kms.store.file import FAILED, OVERTAKEN, PENDING
+from kms.store.file import FAILED, LANE, OVERTAKEN, PENDING
 
 By = Literal["topic", "hour", "day"]
 
-ALL = PENDING, OVERTAKEN, FAILED, FAILED | OVERTAKEN
+_WAITING, _FAILED = (PENDING, OVERTAKEN), (FAILED, FAILED | OVERTAKEN)
 
 _HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
 
@@ -38,9 +38,10 @@ class Filter(NamedTuple):
         return self.target is None and self.prefix is None
 
 
-def states(wanted: Filter) -> tuple[int, ...]:
-    """In which states a schedule may be."""
-    return ALL[2:] if wanted.failed else ALL
+def states(wanted: Filter, lanes: Sequence[int]) -> list[int]:
+    """In which states a schedule may be, where there are these lanes."""
+    found = _FAILED if wanted.failed else (*_WAITING, *_FAILED)
+    return [lane * LANE + state for lane in (0, *lanes) for state in found]
 
 
 def where(
@@ -75,7 +76,7 @@ def where(
         tests[f"(s.number NOT IN {_in(avro)} OR instr(s.value, ?) > 0)"] = wanted.target.encode()
         tests[f"{_target(avro)} = ?"] = wanted.target.encode()
     fixed = f"s.number IN {_in(numbers)}"
-    if not by_id or only != ALL:
+    if not by_id or wanted.failed or len(only) == 1:
         fixed += f" AND {plus}s.state IN {_in(only)}"
     return "WHERE " + " AND ".join([fixed, *tests]), list(tests.values())
 

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from kms.schedule import Header
 from kms.store.bulk import unpack_headers
-from kms.store.file import FAILED, OVERTAKEN, PENDING, cache_errors, connect_for_reading
+from kms.store.file import FAILED, LANE, OVERTAKEN, PENDING, cache_errors, connect_for_reading
+from kms.store.lanes import LaneReader
 from kms.store.pending import Failed
 
 _COLUMNS = "s.due_ms, s.offset, s.number, s.id, s.value, s.headers, s.record_ms"
@@ -37,7 +38,7 @@ class Waiting(NamedTuple):
     failed: Failed | None
 
 
-class PageReader:
+class PageReader(LaneReader):
     """Reads what the HTTP port shows, always of the partitions with these ``numbers`` only.
 
     For one thread at a time; every method raises CacheError when the file can't be read.
@@ -61,7 +62,8 @@ class PageReader:
         until then it keeps the cache as it was.
         """
         states = [
-            state
+            lane * LANE + state
+            for lane in (0, *self.lanes())
             for state in (PENDING, OVERTAKEN, FAILED, FAILED | OVERTAKEN)
             if failed in (None, state >= FAILED)
         ]

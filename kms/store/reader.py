@@ -17,8 +17,9 @@ from kms.formats import AVRO, USUAL, Format, Kinds
 from kms.schedule import Record
 from kms.store import filters
 from kms.store.bulk import unpack_headers
-from kms.store.file import FAILED, OVERTAKEN, PENDING, cache_errors, connect_for_reading
+from kms.store.file import FAILED, LANE, OVERTAKEN, PENDING, cache_errors, connect_for_reading
 from kms.store.filters import By, Filter
+from kms.store.lanes import LaneReader
 from kms.store.pending import Failed, Pending
 from kms.store.writer import Checkpoint
 
@@ -40,12 +41,12 @@ _AGAIN = (
     " s.record_ms,"
     " f.attempts, f.since_ms, f.reason FROM failures f JOIN schedules s"
     " ON s.number = f.number AND s.id = f.id AND s.offset = f.offset"
-    f" WHERE f.number = ? AND f.next_ms <= ? AND s.state >= {FAILED}"
+    f" WHERE f.number = ? AND f.next_ms <= ? AND s.state & {FAILED}"
     " ORDER BY f.next_ms LIMIT ?"
 )
 
 
-class Reader:
+class Reader(LaneReader):
     """Reads the cache beside its writer, always as of one commit; for one thread at a time.
 
     Every method raises CacheError when the file can't be read.
@@ -69,13 +70,15 @@ class Reader:
             ).fetchall()
         return {schema_id: tuple(json.loads(texts)) for schema_id, texts in found}
 
-    def due(self, number: int, after: Position, until_ms: int, limit: int) -> list[Due]:
-        """At most ``limit`` rows of a partition due at ``until_ms``, in order, past ``after``."""
+    def due(
+        self, number: int, after: Position, until_ms: int, limit: int, lane: int = 0
+    ) -> list[Due]:
+        """At most ``limit`` rows of a lane due at ``until_ms``, in order, past ``after``."""
         with cache_errors(self._path):
             found = self._connection.execute(
-                _DUE + f" AND state = {PENDING} AND (due_ms, offset) > (?, ?) AND due_ms <= ?"
+                _DUE + " AND state = ? AND (due_ms, offset) > (?, ?) AND due_ms <= ?"
                 " ORDER BY due_ms, offset LIMIT ?",
-                (number, *after, until_ms, limit),
+                (number, PENDING + LANE * lane, *after, until_ms, limit),
             ).fetchall()
         return [_due(row) for row in found]
 
@@ -101,13 +104,13 @@ class Reader:
             ).fetchone()
         return None if found is None else int(found)
 
-    def next_due_ms(self, number: int, after: Position) -> int | None:
-        """When the first row past ``after`` is due, or None."""
+    def next_due_ms(self, number: int, after: Position, lane: int = 0) -> int | None:
+        """When the first row of a lane past ``after`` is due, or None."""
         with cache_errors(self._path):
             found = self._connection.execute(
-                f"SELECT due_ms FROM schedules WHERE number = ? AND state = {PENDING}"
+                "SELECT due_ms FROM schedules WHERE number = ? AND state = ?"
                 " AND (due_ms, offset) > (?, ?) ORDER BY due_ms, offset LIMIT 1",
-                (number, *after),
+                (number, PENDING + LANE * lane, *after),
             ).fetchone()
         return None if found is None else int(found[0])
 
@@ -177,14 +180,14 @@ class Reader:
 
     def pending(self, wanted: Filter, limit: int | None = None) -> Iterator[Pending]:
         """The pending schedules that the filter lets through, soonest first."""
-        names, states = self._names(wanted), filters.states(wanted)
+        names = self._names(wanted)
         if wanted.is_plain or self.count(wanted) > _FEW:
             by_id = wanted.id is not None
             # One ordered walk a partition and state: the first page needs no sorting.
             walks = [
                 self._pending(names, self._where(wanted, [number], [state], by_id=by_id))
                 for number in names
-                for state in states
+                for state in self._states(wanted)
             ]
         else:
             rows = self._scanned.get(wanted)
@@ -229,9 +232,12 @@ class Reader:
             wanted,
             self._avro(),
             list(self._names(wanted)) if numbers is None else numbers,
-            filters.states(wanted) if states is None else states,
+            self._states(wanted) if states is None else states,
             by_id=self._is_by_id(wanted) if by_id is None else by_id,
         )
+
+    def _states(self, wanted: Filter) -> list[int]:
+        return filters.states(wanted, list(self.lanes()))
 
     def _avro(self) -> list[int]:
         """The partitions of which SQLite itself can read the target; before it is asked to."""
@@ -287,5 +293,5 @@ def _these(rows: Sequence[int]) -> tuple[str, list[object]]:
 
 def _due(row: tuple[Any, ...], tried: Tried | None = None) -> Due:
     number, schedule_id, offset, due_ms, value, headers, state, record_ms = row
-    overtaken, kept = bool(state & OVERTAKEN), unpack_headers(headers)
-    return Due(number, schedule_id, offset, due_ms, value, kept, overtaken, tried, record_ms)
+    overtaken, kept, lane = bool(state & OVERTAKEN), unpack_headers(headers), state // LANE
+    return Due(number, schedule_id, offset, due_ms, value, kept, overtaken, tried, record_ms, lane)

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kms.claims import Claims, Position
+from kms.due import Due
 from kms.failures import Failure
 from kms.schedule import Row
-from kms.store import bulk
+from kms.store import bulk, lanes
 from kms.store.bulk import unpack_headers
 from kms.store.file import FAILED, OVERTAKEN, CacheFile, cache_errors
 
@@ -210,6 +211,18 @@ class Writer:
                         (due.number, due.id, due.offset, attempt, since_ms, next_ms, reason, text),
                     )
         self._has_failures = True
+
+    def set_aside(self, lane: int, topic: str, rows: Collection[Due]) -> None:
+        """Let these rows wait in the lane of a target topic."""
+        with cache_errors(self._path), self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            lanes.set_aside(self._connection, lane, topic, rows)
+
+    def remember_pauses(self, since_ms: Mapping[str, int]) -> None:
+        """Keep which target topics are paused, since when."""
+        with cache_errors(self._path), self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            lanes.write_pauses(self._connection, since_ms)
 
     def remember_schemas(self, registry: str, schemas: Mapping[int, Sequence[str]]) -> None:
         """Keep schemas by id, so that a start needs no registry for what is folded already."""

@@ -44,6 +44,8 @@ class TestHelp:
                 "schedule",
                 "cancel",
                 "inspect",
+                "pause",
+                "resume",
                 "retry",
                 "redrive",
                 "schema",

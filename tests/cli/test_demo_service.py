@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kms.cli.demo_service import service_environment
-from kms.settings import load_settings
+from kms.settings_loading import load_settings
 
 
 def test_secrets_from_files_arrive_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

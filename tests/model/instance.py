@@ -85,12 +85,14 @@ class WatchedClaims(Claims):
         self._owner.told(number)
         pause()
 
-    def stored(self, number: int, earliest: Position) -> None:
-        super().stored(number, earliest)
+    def stored(self, number: int, earliest: Position, lane: int = 0) -> None:
+        super().stored(number, earliest, lane)
         pause()
 
-    def take(self, number: int, found: Sequence[Due], searched_to: Position | None) -> list[Due]:
-        taken = super().take(number, found, searched_to)
+    def take(
+        self, number: int, found: Sequence[Due], searched_to: Position | None, lane: int = 0
+    ) -> list[Due]:
+        taken = super().take(number, found, searched_to, lane)
         for due in taken:
             self._owner.says(f"claims {shown(due)}")
         return taken

@@ -120,7 +120,9 @@ class Store:
         self.owner.look_up(write)
         return future
 
-    def due(self, number: int, after: Position, until_ms: int, limit: int) -> list[Due]:
+    def due(
+        self, number: int, after: Position, until_ms: int, limit: int, _lane: int = 0
+    ) -> list[Due]:
         found = [
             it
             for it in self._dues(number)
@@ -141,6 +143,11 @@ class Store:
 
     def next_again_ms(self, _number: int) -> int | None:
         return None
+
+    # Nor is anything held back.
+
+    def remember_pauses(self, _since_ms: Mapping[str, int]) -> None:
+        pass
 
     def was_changed(self) -> bool:
         return False
