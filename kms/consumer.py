@@ -292,7 +292,7 @@ class ScheduleConsumer(Worker):
     def _count(self) -> None:
         loading = [part for part in self._owned.values() if not part.ready]
         self.figures.assigned = len(self._owned)
-        self.figures.held = len(self._holds)
+        self.figures.held, self.figures.held_at = len(self._holds), self._holds.places()
         self.figures.caught_up = len(self._owned) - len(loading)
         self.figures.loaded = sum(part.next_offset - part.started_at for part in loading)
         self.figures.left_to_load = sum(map(FoldingPartition.left, loading))

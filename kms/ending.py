@@ -164,7 +164,7 @@ class OnceFired(Ending):
             return False
         numbers = work.claims.open_numbers()
         if not (figures.assigned == figures.caught_up == len(numbers)):
-            self._state = f"{figures.left_to_load} offsets were still to be read"
+            self._state = _left_to_load(figures)
             return False
         if not work.gate.pauses.known:
             self._state = "it was not known what is paused"
@@ -218,3 +218,9 @@ class OnceFired(Ending):
             failed=sum((it.topic, it.partition) in ours for it in failed),
             next_due_ms=min((ms for ms in due_ms if ms is not None), default=None),
         )
+
+
+def _left_to_load(figures: ConsumerFigures) -> str:
+    if not figures.held_at:
+        return f"{figures.left_to_load} offsets were still to be read"
+    return f"the schema registry did not give the schema for {', '.join(figures.held_at)}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -83,6 +83,7 @@ class ConsumerFigures:
     left_to_load: int = 0  # records of the partitions that may not yet
     loaded: int = 0
     held: int = 0  # partitions that wait for a schema
+    held_at: Sequence[str] = ()  # where each of them waits
     owned: Mapping[int, tuple[str, int]] = field(default_factory=dict)  # the assigned, by number
     firing: Collection[int] = ()  # the numbers of those that may fire
     assigned_at: float | None = None  # monotonic, the last change; None while not in the group

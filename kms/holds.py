@@ -45,6 +45,10 @@ class Holds:
     def __len__(self) -> int:
         return len(self._held)
 
+    def places(self) -> list[str]:
+        """Where each of them waits, for people."""
+        return [f"{where} at offset {held.record.offset}" for where, held in self._held.items()]
+
     def hold(self, where: TopicPartition, record: Record) -> None:
         """Read nothing more of a partition until this record, its next one, can be read."""
         self._held[where] = _Held(record, time.monotonic())

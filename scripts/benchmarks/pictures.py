@@ -63,4 +63,4 @@ def _thousands(value: float, _position: int | None = None) -> str:
     return f"{value:,.0f}"
 
 
-_DRAWN = {"fire": _fired, "restart": _restarts}
+_DRAWN = {"fire": _fired, "recurring": _fired, "restart": _restarts}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from rich.progress import Progress
 from benchmarks.arrivals import Arrivals
 from benchmarks.results import scaled
 from kms.formats import AVRO
-from kms.schedule import Schedule
+from kms.schedule import Header, Schedule
 from tests.broker.cluster import DEADLINE_SECONDS, Cluster, now_ms, wait_for
 from tests.broker.instance import Instance
 
@@ -83,9 +83,12 @@ class Workbench:
         for record in records:
             yield record._replace(id=self._random.choice(ids))
 
-    def write(self, topic: str, records: Iterable[Record], total: int) -> None:
-        """Write and wait until the broker has them."""
-        with self._writing(topic, records, total, {"enable.idempotence": True}) as producer:
+    def write(
+        self, topic: str, records: Iterable[Record], total: int, headers: Sequence[Header] = ()
+    ) -> None:
+        """Write and wait until the broker has them, all with these headers."""
+        config: dict[str, str | int | bool] = {"enable.idempotence": True}
+        with self._writing(topic, records, total, config, headers) as producer:
             producer.flush(LONGEST_SECONDS)
 
     @contextmanager
@@ -148,7 +151,12 @@ class Workbench:
 
     @contextmanager
     def _writing(
-        self, topic: str, records: Iterable[Record], total: int, config: dict[str, str | int | bool]
+        self,
+        topic: str,
+        records: Iterable[Record],
+        total: int,
+        config: dict[str, str | int | bool],
+        headers: Sequence[Header] = (),
     ) -> Iterator[ck.Producer]:
         self.stage("writing schedules", total)
         producer = ck.Producer(
@@ -160,7 +168,7 @@ class Workbench:
         for number, record in enumerate(records):
             while True:
                 try:
-                    producer.produce(topic, record.value, record.id)
+                    producer.produce(topic, record.value, record.id, headers=list(headers))
                     break
                 except BufferError:
                     producer.poll(0.1)

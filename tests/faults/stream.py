@@ -5,16 +5,15 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
 import confluent_kafka as ck
 
-from kms.formats import AVRO
-from kms.schedule import Schedule
 from tests.broker.cluster import Cluster, now_ms
+from tests.faults.lanes import Body, Lane
 
 _TICK_SECONDS = 0.05
 _NEAR_MS = 15_000
@@ -41,6 +40,23 @@ class Often(NamedTuple):
         return sum(
             at < self.due_ms + number * _EVERY_MS for number, at in enumerate(sorted(self.seen_ms))
         )
+
+
+class Tally(NamedTuple):
+    """What became of the schedules of one format."""
+
+    fired: int
+    lost: int
+    twice: int
+
+
+class Wanted(NamedTuple):
+    """A message that has to come, and how often."""
+
+    form: str
+    key: bytes
+    value: bytes
+    times: int = 1
 
 
 class Verdict(NamedTuple):
@@ -70,18 +86,17 @@ class Verdict(NamedTuple):
 
 
 class Stream:
-    """Writes about ``rate`` records a second to two topics from a thread of its own.
+    """Writes about ``rate`` records a second to topics of all formats, from a thread of its own.
 
     A record that replaces another is sure to be seen in time if it was written ``margin_seconds``
     before the other's due time: longer than any fault lasts. Within that, which of the two wins
     is a race, and both answers are right; what must never happen is twice, or neither.
     """
 
-    def __init__(self, cluster: Cluster, seed: int, rate: int, margin_seconds: float) -> None:
-        # An update that overtook a firing must be written again before compaction gets to it, and
-        # a tombstone be read before it is deleted: both times are longer than any takeover here.
-        times = {"lag_ms": 60_000, "retention_ms": 60_000}
-        self.topics = [cluster.compacted_topic(count, **times) for count in (1, 12)]
+    def __init__(
+        self, cluster: Cluster, lanes: Sequence[Lane], seed: int, rate: int, margin_seconds: float
+    ) -> None:
+        self._lanes = lanes
         self.target, self.dead = cluster.topic(4), cluster.topic()
         self._cluster = cluster
         self._source = random.Random(f"stream {seed}")
@@ -115,6 +130,11 @@ class Stream:
             self._thread.join()
             assert self._producer.flush(300) == 0
 
+    @property
+    def recurring(self) -> int:
+        """How many that recur have been written."""
+        return len(self._often)
+
     def missing(self) -> int:
         """How many schedules that nobody replaced have not been fired yet."""
         often = sum(len(it.seen_ms) < _TIMES for it in self._often_wanted().values())
@@ -124,8 +144,9 @@ class Stream:
     def losses(self) -> list[str]:
         """What was written under each id that was lost, and which of it was fired."""
         fired, lost = self._arrived(), self._wanted() - self._arrived().keys()
-        return [
-            f"lost: id {schedule_id.decode()}: "
+        often = {it: len(found.seen_ms) for it, found in self._often_wanted().items()}
+        once = [
+            f"lost: id {schedule_id.decode()} ({self._lane(schedule_id).form}): "
             + ", ".join(
                 f"{'cancel' if version.due_ms is None else f'due {version.due_ms}'} written "
                 f"{self._written_ms[schedule_id, version.number]}"
@@ -134,11 +155,44 @@ class Stream:
             )
             for schedule_id, _ in sorted(lost)
         ]
+        return once + [
+            f"lost: id {schedule_id.decode()} ({self._lane(schedule_id).form}): came {count} times"
+            for schedule_id, count in sorted(often.items())
+            if count < _TIMES
+        ]
+
+    def wanted(self) -> Iterator[Wanted]:
+        """Every message that has to come, for a service that is told so."""
+        for schedule_id, number in sorted(self._wanted()):
+            value = b"%s %d" % (schedule_id, number)
+            yield Wanted(self._lane(schedule_id).form, schedule_id, value)
+        for schedule_id in sorted(self._often_wanted()):
+            value = b"%s 0" % schedule_id
+            yield Wanted(self._lane(schedule_id).form, schedule_id, value, _TIMES)
+
+    def tally(self) -> dict[str, Tally]:
+        """What was fired, lost and fired twice of each format."""
+        fired, lost, twice = Counter[str](), Counter[str](), Counter[str]()
+        counts = self._arrived()
+        for (schedule_id, _), count in counts.items():
+            form = self._lane(schedule_id).form
+            fired[form] += count
+            twice[form] += count > 1
+        for schedule_id, _ in self._wanted() - counts.keys():
+            lost[self._lane(schedule_id).form] += 1
+        ended = set(self._ended)
+        for schedule_id, found in self._often_seen().items():
+            form, count = self._lane(schedule_id).form, len(found.seen_ms)
+            fired[form] += count
+            twice[form] += max(count - _TIMES, 0)
+            lost[form] += 0 if schedule_id in ended else max(_TIMES - count, 0)
+        forms = dict.fromkeys(lane.form for lane in self._lanes)
+        return {form: Tally(fired[form], lost[form], twice[form]) for form in forms}
 
     def verdict(self) -> Verdict:
         """Count, from the target topic alone."""
         counts, buried, early = self._arrived(), self._buried(), 0
-        often, wanted = self._often_seen(), self._often_wanted()
+        often, tally = self._often_seen(), self.tally().values()
         for it in self._cluster.read(self.target):
             schedule_id, number = _unpacked(it.value or b"")
             if schedule_id in often:
@@ -149,11 +203,9 @@ class Stream:
             schedules=len(self._versions) + len(self._bad) + len(often),
             recurring=len(often),
             records=len(self._written_ms),
-            fired=sum(counts.values()) + sum(len(it.seen_ms) for it in often.values()),
-            lost=len(self._wanted() - counts.keys())
-            + sum(max(_TIMES - len(it.seen_ms), 0) for it in wanted.values()),
-            twice=sum(count > 1 for count in counts.values())
-            + sum(max(len(it.seen_ms) - _TIMES, 0) for it in often.values()),
+            fired=sum(each.fired for each in tally),
+            lost=sum(each.lost for each in tally),
+            twice=sum(each.twice for each in tally),
             cancelled_but_fired=len(self._replaced_in_time() & counts.keys())
             + sum(self._went_on(schedule_id, often[schedule_id]) for schedule_id in self._ended),
             early=early + sum(it.early() for it in often.values()),
@@ -190,24 +242,26 @@ class Stream:
         going = b"often-%d" % (number - 1)  # the last one
         if self._source.random() < 0.3 and going in self._often and going not in self._ended:
             self._ended.append(going)
-            self._produce(self.topics[1], None, going, (number - 1) % 12, 1)
+            self._produce(going, None, 1)
             return
-        schedule_id, due_ms = b"often-%d" % number, now_ms() + self._source.randrange(5_000)
+        schedule_id = b"often-%d" % number
+        lane = self._lane(schedule_id)
+        due_ms = lane.due_ms(now_ms() + self._source.randrange(5_000))
         self._often[schedule_id] = due_ms
-        value = _encoded(due_ms, self.target, schedule_id, b"%s 0" % schedule_id)
+        body = lane.written.body(due_ms, self.target, schedule_id, b"%s 0" % schedule_id)
         asked = {
             "kms-every": b"%dms" % _EVERY_MS,
             "kms-count": b"%d" % _TIMES,
             "kms-missed": b"all",
         }
-        self._produce(self.topics[1], value, schedule_id, number % 12, 0, asked)
+        self._produce(schedule_id, Body(body.value, {**body.headers, **asked}), 0)
 
     def _write_bad(self) -> None:
         """A record that can only end as a dead letter."""
-        schedule_id = b"bad %d" % len(self._bad)
+        schedule_id = b"bad-%d" % len(self._bad)
         self._bad.add(schedule_id)
-        value = self._source.choice([b"", b"no Avro", _encoded(0, "no/topic", b"", b"")])
-        self._produce(self.topics[0], value, schedule_id, 0, -len(self._bad))
+        body = self._lane(schedule_id).written.bad(self.target, self._source)
+        self._produce(schedule_id, body, -len(self._bad))
 
     def _ahead_ms(self) -> int:
         if self._source.random() < 0.1:
@@ -217,32 +271,30 @@ class Stream:
         return self._source.randrange(_NEAR_MS)
 
     def _write(self, schedule_id: bytes, due_ms: int | None) -> None:
-        number = len(self._versions[schedule_id])
-        self._versions[schedule_id].append(Version(number, due_ms))
-        value = None
+        number, body, lane = len(self._versions[schedule_id]), None, self._lane(schedule_id)
         if due_ms is not None:
-            packed = b"%s %d" % (schedule_id, number)
-            value = _encoded(due_ms, self.target, schedule_id, packed)
-        # An id stays with one topic and one partition.
-        topic = self.topics[int(schedule_id) % 2]
-        partition = int(schedule_id) % 12 if topic == self.topics[1] else 0
-        self._produce(topic, value, schedule_id, partition, number)
+            due_ms, packed = lane.due_ms(due_ms), b"%s %d" % (schedule_id, number)
+            body = lane.written.body(due_ms, self.target, schedule_id, packed)
+        self._versions[schedule_id].append(Version(number, due_ms))
+        self._produce(schedule_id, body, number)
 
-    def _produce(
-        self,
-        topic: str,
-        value: bytes | None,
-        schedule_id: bytes,
-        partition: int,
-        number: int,
-        headers: Mapping[str, bytes] | None = None,
-    ) -> None:
-        written = partial(self._on_written, schedule_id, number)
-        asked = (headers or {}).items()
+    def _lane(self, schedule_id: bytes) -> Lane:
+        """An id stays with one topic and one partition."""
+        return self._lanes[_number(schedule_id) % len(self._lanes)]
+
+    def _produce(self, schedule_id: bytes, body: Body | None, number: int) -> None:
+        lane, written = self._lane(schedule_id), partial(self._on_written, schedule_id, number)
+        partition = _number(schedule_id) // len(self._lanes) % lane.partitions
+        value, headers = (None, {}) if body is None else body
         while True:
             try:
                 self._producer.produce(
-                    topic, value, schedule_id, partition, written, headers=list(asked)
+                    lane.topic,
+                    value,
+                    schedule_id,
+                    partition,
+                    written,
+                    headers=list(headers.items()),
                 )
                 return
             except BufferError:
@@ -296,8 +348,8 @@ class Stream:
         }
 
 
-def _encoded(due_ms: int, topic: str, key: bytes, value: bytes) -> bytes:
-    return AVRO.encode_value(Schedule(due_ms, topic, key, value))
+def _number(schedule_id: bytes) -> int:
+    return int(schedule_id.rpartition(b"-")[2])
 
 
 def _unpacked(value: bytes) -> tuple[bytes, int]:

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from local_kafka import LocalKafka
+from local_registry import LocalRegistry
 
 from tests.broker.cluster import Cluster
 from tests.broker.instance import ROOT, Instance
 from tests.broker.permissions import OPEN, forbidden
+from tests.faults.lanes import Registry, lanes
 from tests.faults.proxy import Proxy
 from tests.faults.stream import Stream, Verdict
 
@@ -30,9 +32,16 @@ SETTINGS = {
     "KMS_RETRY_LONGEST_PAUSE": "1s",
 }
 LONGEST_FAULT_SECONDS = 12.0  # with what follows it; see Stream for why it matters
+LONGEST_OUTAGE_SECONDS = 5.0  # of the registry, whose start takes as long
 SETTLE_SECONDS = 180.0
 FENCED, KAFKA, ENDED = 6, 5, 0
 IN_DOUBT = "Start again: nothing is lost."  # of a commit that nobody can know of
+
+VARIABLES = {
+    "json": "JSON_SCHEDULE_TOPICS",
+    "headers": "HEADER_SCHEDULE_TOPICS",
+    "registry": "REGISTRY_SCHEDULE_TOPICS",
+}
 
 KINDS = {
     "kill": 6,
@@ -45,6 +54,8 @@ KINDS = {
     "restart the broker": 1,
     "kill the broker": 1,
     "forbid the target": 1,
+    "registry away": 3,
+    "registry away and kill": 2,
 }
 
 
@@ -88,7 +99,11 @@ class Walk:
         self._kafka.start()
         self._proxy.forward_to(self._kafka.address("PROXIED"))
         self._cluster = cluster = Cluster(self._kafka.bootstrap)
-        self.stream = Stream(cluster, seed, rate, 2 * LONGEST_FAULT_SECONDS)
+        self._registry = LocalRegistry(folder / "registry")
+        self._registry.start()
+        self._schemas = Registry(self._registry.url)
+        self._lanes = lanes(cluster, self._schemas)
+        self.stream = Stream(cluster, self._lanes, seed, rate, 2 * LONGEST_FAULT_SECONDS)
         self._instances = [self._instance(cluster, number) for number in range(instances)]
 
     def run(self, seconds: float, tell: Callable[[str], None]) -> Verdict:
@@ -117,22 +132,29 @@ class Walk:
         for each in self._instances:
             each.clean_up()
         self._proxy.close()
+        self._registry.kill()
         self._kafka.kill()
 
     def _instance(self, cluster: Cluster, number: int) -> Instance:
         environment = {"KAFKA_BROKERS": self._proxy.address, **SETTINGS}
         environment["KMS_DEAD_LETTER_TOPIC"] = self.stream.dead
+        environment["KMS_SCHEMA_REGISTRY_URL"] = self._registry.url
+        for form, name in VARIABLES.items():
+            environment[name] = ",".join(self._topics(form))
         if number % 2:
             environment["KMS_INSTANCE_ID"] = f"walk-{number}"  # every other one is a static member
         return Instance(
             cluster,
             self._folder,
-            self.stream.topics,
+            self._topics("avro"),
             group="walk",
             cache=self._folder / f"cache-{number}.sqlite",
             program=ROOT / "kms.py",
             **environment,
         )
+
+    def _topics(self, form: str) -> list[str]:
+        return [lane.topic for lane in self._lanes if lane.form == form]
 
     def _break(self, fault: Fault) -> None:
         kms = self._instances[fault.instance]
@@ -157,10 +179,23 @@ class Walk:
         elif fault.kind == "forbid the target":
             with forbidden(self._cluster, self.stream.target):
                 time.sleep(fault.seconds)
+        elif fault.kind.startswith("registry away"):
+            self._take_registry_away(kms if "kill" in fault.kind else None, fault.seconds)
         else:
             (self._kafka.stop if fault.kind == "restart the broker" else self._kafka.kill)()
             time.sleep(min(fault.seconds, 2.0))
             self._kafka.start()
+
+    def _take_registry_away(self, kms: Instance | None, seconds: float) -> None:
+        """While records come with a schema that nobody has asked for yet."""
+        schema = self._schemas.fresh()
+        self._registry.kill()
+        self._schemas.use(schema)
+        if kms is not None:
+            kms.kill()
+            kms.start()
+        time.sleep(min(seconds, LONGEST_OUTAGE_SECONDS))
+        self._registry.start()
 
     def _spoil(self, kms: Instance, kind: str) -> None:
         if "cache" not in kind or not kms.cache.exists():
