@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 
 from kms.claims import Claims
@@ -27,10 +27,12 @@ class Commits:
     Nobody else may use the writer while one ``runs``.
     """
 
-    def __init__(self, writer: Writer, claims: Claims) -> None:
+    def __init__(self, writer: Writer, claims: Claims, is_firing: Callable[[], bool]) -> None:
+        """``is_firing`` says whether much is being fired."""
         self.waiting = 0  # records folded and not committed
         self._writer = writer
         self._claims = claims
+        self._is_firing = is_firing
         self._at = time.monotonic()
         self._running: tuple[Future[dict[int, Folded]], list[_State]] | None = None
 
@@ -38,9 +40,9 @@ class Commits:
         """Whether one is being written in the background."""
         return self._running is not None
 
-    def is_due(self, *, more: bool, silence: bool, firing: bool) -> bool:
+    def is_due(self, *, more: bool, silence: bool) -> bool:
         """Whether to commit now: ``more`` is there to be polled, or there was ``silence``."""
-        is_full = self.waiting >= (_MOST_WHILE_FIRING if firing else _MOST_RECORDS)
+        is_full = self.waiting >= (_MOST_WHILE_FIRING if self._is_firing() else _MOST_RECORDS)
         if self.runs():  # it would wait for that; what comes meanwhile goes into the next
             return is_full
         seconds = time.monotonic() - self._at

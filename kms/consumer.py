@@ -78,7 +78,7 @@ class ScheduleConsumer(Worker):
         self._holds = Holds(self._reader)
         self._schemas = schemas
         self._too_slow: set[TopicPartition] = set()  # read for longer than tombstones are kept
-        self._commits = Commits(writer, claims)
+        self._commits = Commits(writer, claims, is_busy)
         self._assigned_at: float | None = None
         self._repeats = Repeats()
 
@@ -137,8 +137,7 @@ class ScheduleConsumer(Worker):
         for part in self._holds.turn(self._owned):
             self._stop_firing(part)
         self._commits.finish(wait=False)
-        more, firing = polled.count >= _LIMIT, self._is_busy()
-        if self._commits.is_due(more=more, silence=not polled.count, firing=firing):
+        if self._commits.is_due(more=polled.count >= _LIMIT, silence=not polled.count):
             self._commit(wait=False)
         self._note()
         self._lookups.turn(self._owned.values())

@@ -19,7 +19,10 @@ from kms.due import Due
 from kms.errors import ExitCode, SettingsError
 from kms.failures import Failure
 from kms.figures import LATENESS_BUCKETS_SECONDS, ConsumerFigures, ProducerFigures
+from kms.gate import Gate
 from kms.metrics import FiguresCollector, MetricsPage
+from kms.pauses import Pause, Pauses
+from kms.rates import Rates
 from kms.schedule import Row
 from kms.settings import Settings
 from kms.store import CacheFile, PageReader, Writer
@@ -49,6 +52,9 @@ GAUGES = {
     "kms_assigned_partitions": set(),
     "kms_firing_partitions": set(),
     "kms_held_partitions": set(),
+    "kms_target_paused": {"topic"},
+    "kms_target_rate_limit": {"topic"},
+    "kms_schedules_held": {"topic"},
     "kms_caught_up": set(),
     "kms_records_to_load": set(),
     "kms_build_info": {"version"},
@@ -84,8 +90,15 @@ def scraped(tmp_path: Path) -> Iterator[Scraped]:
         closing(Writer(file)) as writer,
         closing(PageReader(file.path)) as reader,
     ):
-        registry.register(FiguresCollector(consumer, producer, reader))
+        registry.register(FiguresCollector(consumer, producer, reader, a_gate()))
         yield Scraped(consumer, producer, writer, reader, registry)
+
+
+def a_gate() -> Gate:
+    """One target topic is paused, another has a limit."""
+    pauses = Pauses()
+    pauses.replace({"target": Pause(1)})
+    return Gate(pauses, Rates({"other": 5.0}))
 
 
 def fill(scraped: Scraped) -> None:
@@ -106,12 +119,15 @@ def fill(scraped: Scraped) -> None:
     rows[b"a"] = rows[b"b"] = Row(0, 0, b"")
     consumer.owned = {rows.number: ("schedules", 2)}
     scraped.writer.commit([rows], {}, {})
+    scraped.writer.set_aside(1, "target", [Due(rows.number, b"b", 0, 0, b"")])
     producer.buried["too-large"] = 6
     scraped.writer.note([Failure(Due(rows.number, b"a", 0, 0, b""), 1, 0, 0, "too-large", "")])
 
 
 def served(scraped: Scraped, settings: Settings) -> WebServer:
-    page = MetricsPage(FiguresCollector(scraped.consumer, scraped.producer, scraped.reader))
+    page = MetricsPage(
+        FiguresCollector(scraped.consumer, scraped.producer, scraped.reader, a_gate())
+    )
     return WebServer(settings, {"/metrics": page})
 
 

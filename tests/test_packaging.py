@@ -325,6 +325,7 @@ class TestSettingsExample:
             "kms_instance_id",
             "kms_dead_letter_topic",
             "history_topic",
+            "kms_rate_limits",
         }
         for each in IN_FILE:
             if each.name not in example_only and not re.search("store_|registry_", each.name):

@@ -99,6 +99,9 @@ class Registry:
         self._number = 0
         self._used = self.fresh()
 
+    def close(self) -> None:
+        self._writers.client.close()
+
     def fresh(self) -> tuple[int, str]:
         self._number += 1
         schema = WHOLE.replace("com.sky.Schedule", f"com.sky.Schedule{self._number}")

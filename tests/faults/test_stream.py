@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
+
 import pytest
 from local_registry import LocalRegistry
 
@@ -15,15 +18,16 @@ FORMS = {"avro", "json", "headers", "registry"}
 
 
 @pytest.fixture
-def stream(cluster: Cluster, registry: LocalRegistry) -> Stream:
+def stream(cluster: Cluster, registry: LocalRegistry) -> Iterator[Stream]:
     """With some schedules of each format, plain and recurring, all written."""
-    made = Stream(cluster, lanes(cluster, Registry(registry.url)), 1, 500, 1.0)
-    made.start()
-    try:
-        wait_for("some that recur in each format", lambda: made.recurring >= 30)
-    finally:
-        made.stop()
-    return made
+    with closing(Registry(registry.url)) as schemas:
+        made = Stream(cluster, lanes(cluster, schemas), 1, 500, 1.0)
+        made.start()
+        try:
+            wait_for("some that recur in each format", lambda: made.recurring >= 30)
+        finally:
+            made.stop()
+        yield made
 
 
 def test_what_a_bad_service_does_is_counted_for_each_format(

@@ -132,6 +132,7 @@ class Walk:
         for each in self._instances:
             each.clean_up()
         self._proxy.close()
+        self._schemas.close()
         self._registry.kill()
         self._kafka.kill()
 
