@@ -18,7 +18,10 @@ from typing import NamedTuple
 from local_kafka import LocalKafka
 from local_registry import LocalRegistry
 
-from tests.broker.cluster import Cluster
+from kms.control import write_pauses
+from kms.pauses import NOT_PAUSED
+from kms.settings import Settings
+from tests.broker.cluster import Cluster, now_ms
 from tests.broker.instance import ROOT, Instance
 from tests.broker.permissions import OPEN, forbidden
 from tests.faults.lanes import Registry, lanes
@@ -56,7 +59,12 @@ KINDS = {
     "forbid the target": 1,
     "registry away": 3,
     "registry away and kill": 2,
+    "pause the target": 3,
+    "pause the target and kill": 2,
 }
+
+
+_LIMIT = 5  # times what comes in
 
 
 class Fault(NamedTuple):
@@ -88,6 +96,7 @@ class Walk:
         self.done: Counter[str] = Counter()
         self.crashes: list[str] = []
         self._folder = folder
+        self._rate = rate
         self._plan = plan(seed, instances)
         self._proxy = Proxy()
         self._kafka = LocalKafka(
@@ -140,6 +149,8 @@ class Walk:
         environment = {"KAFKA_BROKERS": self._proxy.address, **SETTINGS}
         environment["KMS_DEAD_LETTER_TOPIC"] = self.stream.dead
         environment["KMS_SCHEMA_REGISTRY_URL"] = self._registry.url
+        # So that what has gathered during a fault goes through a lane, too.
+        environment["KMS_RATE_LIMITS"] = f"{self.stream.target}={_LIMIT * self._rate}"
         for form, name in VARIABLES.items():
             environment[name] = ",".join(self._topics(form))
         if number % 2:
@@ -182,6 +193,8 @@ class Walk:
                 time.sleep(fault.seconds)
         elif fault.kind.startswith("registry away"):
             self._take_registry_away(kms if "kill" in fault.kind else None, fault.seconds)
+        elif fault.kind.startswith("pause the target"):
+            self._pause_target(kms if "kill" in fault.kind else None, fault.seconds)
         else:
             (self._kafka.stop if fault.kind == "restart the broker" else self._kafka.kill)()
             time.sleep(min(fault.seconds, 2.0))
@@ -197,6 +210,17 @@ class Walk:
             kms.start()
         time.sleep(min(seconds, LONGEST_OUTAGE_SECONDS))
         self._registry.start()
+
+    def _pause_target(self, kms: Instance | None, seconds: float) -> None:
+        """What is due goes into the lane of its target, and out of it again."""
+        settings = Settings(kafka_brokers=self._kafka.bootstrap, consumer_group_id="walk")
+        write_pauses(settings, {self.stream.target: NOT_PAUSED.paused(now_ms())})
+        time.sleep(seconds / 2)
+        if kms is not None:
+            kms.kill()
+            kms.start()
+        time.sleep(seconds / 2)
+        write_pauses(settings, {self.stream.target: NOT_PAUSED})
 
     def _spoil(self, kms: Instance, kind: str) -> None:
         if "cache" not in kind or not kms.cache.exists():
