@@ -100,9 +100,9 @@ class Control(Worker):
     def _forbidden(self, error: KafkaError) -> None:
         self._close()
         if str(error) != self._said:
-            _log.warning(
-                "%s. Without it nothing can be paused here: allow READ and DESCRIBE on the control "
-                "topic %s.",
+            # No warning: who pauses nothing needs no permission for it.
+            _log.info(
+                "%s. So nothing can be paused here: for that, allow READ on the control topic %s.",
                 error,
                 self._topic,
             )

@@ -72,7 +72,9 @@ def resume(
         raise KmsError("All target topics are paused: python kms.py resume --all")
     chosen = paused if all_ else {name: each for name, each in paused.items() if name == wanted}
     if not chosen:
-        raise KmsError("Nothing is paused." if all_ else f"{named_target(wanted)} is not paused.")
+        what = "nothing is paused" if all_ else f"{named_target(wanted)} is not paused"
+        typer.echo(f"{what}: nothing to do", err=True)
+        return
     write_pauses(settings, {name: each.resumed(now_ms, skip=skip) for name, each in chosen.items()})
     for name, each in chosen.items():
         since = times.iso_time(each.since_ms or 0)
