@@ -63,8 +63,10 @@ def _stopping() -> Iterator[threading.Event]:
     try:
         yield stop
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        # Some send the signal twice, like timeout(1): the second must not make an error of the end.
+        if not stop.is_set():
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def _lines(layout: Layout) -> Iterator[Any]:
