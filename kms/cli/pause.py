@@ -62,9 +62,9 @@ def resume(
     With --skip that is not fired: it gets its tombstone, and what recurs goes on with its next
     time.
 
-    Example: `python kms.py resume payments`
-
     Example: `python kms.py resume --all --skip`
+
+    Example: `python kms.py resume payments`
     """
     wanted, now_ms = _wanted(target, all_=all_), times.now_ms()
     paused = {name: each for name, each in read_pauses(settings).items() if _is_paused(each)}
