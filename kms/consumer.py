@@ -137,9 +137,9 @@ class ScheduleConsumer(Worker):
         for part in self._holds.turn(self._owned):
             self._stop_firing(part)
         self._commits.finish(wait=False)
+        self._note()  # here the writer is free at times, however much there is to load
         if self._commits.is_due(more=polled.count >= _LIMIT, silence=not polled.count):
             self._commit(wait=False)
-        self._note()
         self._lookups.turn(self._owned.values())
         self._open_folded()
         self._count()

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable
 from contextlib import closing
 
-from kms.errors import FormatError, KafkaError, RetriableKafkaError
+from kms.errors import FormatError, KafkaError, UndeliverableError
 from kms.kafka import Admin, Offsets, Sender, Tail, TailRecord, TopicPartition, read_all
 from kms.pauses import Pause, Pauses, key_of, named_target, pause_of, target_of, value_of
 from kms.settings import Settings
@@ -55,13 +55,15 @@ class Control(Worker):
             if self._tail is None and not self._open():
                 return _LOOK_SECONDS
             self._follow()
-        except RetriableKafkaError as error:
-            _log.debug("the control topic: %s", error)
-            self._close()
-            return _LOOK_SECONDS
         except KafkaError as error:
-            self._forbidden(error)
-            return _FORBIDDEN_SECONDS
+            self._close()
+            if isinstance(error, UndeliverableError) and error.reason == "not-authorised":
+                self._forbidden(error)
+                return _FORBIDDEN_SECONDS
+            # Also what is not retriable elsewhere: a topic that was only just made is not known to
+            # every broker yet, and nothing may fire before it is known what is paused.
+            _log.debug("the control topic: %s", error)
+            return _LOOK_SECONDS
         return 0.0
 
     def _close(self) -> None:
@@ -70,7 +72,9 @@ class Control(Worker):
             self._tail = None
 
     def _open(self) -> bool:
-        if self._admin.topics([self._topic])[self._topic] is None:
+        # Not believed at once, where that would resume what is paused.
+        look = self._admin.topics_patiently if self._pauses.since_ms() else self._admin.topics
+        if look([self._topic])[self._topic] is None:
             if self._pauses.since_ms():
                 _log.warning("The control topic %s is gone, and with it all pauses.", self._topic)
             if not self._pauses.known or self._pauses.since_ms():
@@ -98,7 +102,6 @@ class Control(Worker):
         _say(before, self._pauses.since_ms())
 
     def _forbidden(self, error: KafkaError) -> None:
-        self._close()
         if str(error) != self._said:
             # No warning: who pauses nothing needs no permission for it.
             _log.info(

@@ -64,14 +64,19 @@ class Gate:
 
     def judge(self, due: Due, target: str) -> Verdict:
         """What to do with it now; where that is to fire, what its limit leaves is taken."""
+        # What failed comes by another way, even if it was in a lane before.
+        out_of_lane = due.lane > 0 and due.tried is None
         if self.pauses.is_paused(target):
             # With all of them paused nothing is looked for, so nothing would be in the way.
-            return Verdict.LATER if due.lane or self.pauses.all_are() else Verdict.HOLD
+            waits = out_of_lane or self.pauses.all_are()
+            return Verdict.LATER if waits else Verdict.HOLD
         if self.pauses.skips(target, due.due_ms, due.written_ms):
             return Verdict.SKIP
         # What was taken out of a lane had room then. The others don't overtake who waits there.
-        if due.lane or target not in self.rates.limits:
+        if out_of_lane or target not in self.rates.limits:
             return Verdict.FIRE
+        if due.tried is not None:
+            return Verdict.FIRE if self.rates.take(target, 1) else Verdict.LATER
         if target not in self._backlog and self.rates.take(target, 1):
             return Verdict.FIRE
         return Verdict.HOLD
@@ -84,10 +89,14 @@ class Gate:
         room = self.rates.room(topic)
         return most if room is None else min(room, most)
 
+    def has_limit(self, lane: int) -> bool:
+        """Whether no more than there is room for may be taken out of it."""
+        return self._lanes[lane] in self.rates.limits
+
     def took(self, lane: int, count: int, *, was_all: bool) -> None:
         """So many were taken out of a lane; ``was_all`` that were there."""
         topic = self._lanes[lane]
-        self.rates.take(topic, count)
+        self.rates.spend(topic, count)
         if was_all:
             with self._lock:
                 if not any(target == topic for _, target in self._held):

@@ -159,7 +159,7 @@ def outcome(
         late = LEFT_OUT
     fired = recurrence.fired + (not late)
     moment_ms = occurrence
-    if recurrence.missed != "all":
+    if skip or recurrence.missed != "all":
         moment_ms = max(occurrence, now_ms - kind.window_ms)
     following = recurrence.after(occurrence, moment_ms)
     if following is None or (recurrence.most is not None and fired >= recurrence.most):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from kms import times
 from kms.claims import Claims, Position
 from kms.due import Due
@@ -29,8 +31,9 @@ class LaneSearch:
     def next_ms(self) -> list[int]:
         """When to look again, for each lane that may be sent to."""
         found = []
-        lanes = self._gate.lanes()
-        for lane in self._gate.open_lanes()[1:]:
+        open_lanes = self._gate.open_lanes()[1:]
+        lanes = self._gate.lanes()  # later: new ones come, and none goes
+        for lane in open_lanes:
             starts = {number: self._claims.next_search(number, lane) for number in self._open()}
             dues_ms = [
                 self._reader.next_due_ms(number, start, lane)
@@ -39,7 +42,7 @@ class LaneSearch:
             ]
             first_ms = min((due_ms for due_ms in dues_ms if due_ms is not None), default=None)
             if first_ms is not None:
-                wait_ms = int(self._gate.rates.wait_seconds(lanes[lane]) * 1000)
+                wait_ms = math.ceil(self._gate.rates.wait_seconds(lanes[lane]) * 1000)
                 found.append(max(first_ms, times.now_ms() + wait_ms) if wait_ms else first_ms)
         return found
 
@@ -52,7 +55,10 @@ class LaneSearch:
                 starts[number] = start
                 found[number] = self._reader.due(number, start, now_ms, room, lane)
         every = sorted((due for dues in found.values() for due in dues), key=_position)
-        chosen = {id(due) for due in every[:room]}
+        if self._gate.has_limit(lane):
+            chosen = {id(due) for due in every[:room]}
+        else:
+            chosen = {id(due) for due in every}  # read once, and taken
         taken: list[Due] = []
         for number, dues in found.items():
             ours = [due for due in dues if id(due) in chosen]

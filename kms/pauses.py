@@ -64,7 +64,8 @@ def target_of(key: bytes | None, group: str) -> str | None:
     try:
         found = json.loads(key or b"")
         theirs, target = found["group"], found["target"]
-    except (ValueError, TypeError, KeyError) as error:
+        str(target).encode()  # it is kept in the cache
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise FormatError(f"its key is none of kms: {error}") from error
     if not isinstance(target, str):
         raise FormatError("its key names no target topic")
@@ -83,10 +84,17 @@ def pause_of(value: bytes | None) -> Pause:
     try:
         found = json.loads(value)
         since_ms, skipped = found["since_ms"], found["skipped"]
-        stretches = tuple(Stretch(int(first), int(last)) for first, last in skipped)
-        return Pause(None if since_ms is None else int(since_ms), stretches)
-    except (ValueError, TypeError, KeyError) as error:
+        stretches = tuple(Stretch(_moment(first), _moment(last)) for first, last in skipped)
+        return Pause(None if since_ms is None else _moment(since_ms), stretches)
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise FormatError(f"its value is none of kms: {error}") from error
+
+
+def _moment(value: object) -> int:
+    found = int(value)  # type: ignore[call-overload]
+    if not 0 <= found < 2**63:
+        raise ValueError(f"{str(value)[:40]} is no time")
+    return int(found)
 
 
 class Pauses:
@@ -105,9 +113,11 @@ class Pauses:
 
     def replace(self, found: Mapping[str, Pause]) -> None:
         """From now on it is this, by target topic."""
-        self._found = dict(found)
-        self._all = self._found.get(ALL, NOT_PAUSED)
-        self.any_skipped = any(each.skipped for each in self._found.values())
+        any_skipped = any(each.skipped for each in found.values())
+        # First, if there are: who asks meanwhile must not find it all open.
+        self.any_skipped = self.any_skipped or any_skipped
+        self._found, self._all = dict(found), found.get(ALL, NOT_PAUSED)
+        self.any_skipped = any_skipped
         self.known = True
         self.changed()
 

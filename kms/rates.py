@@ -36,7 +36,7 @@ class Rates:
         if target not in self.limits:
             return None
         with self._lock:
-            return int(self._refilled(target))
+            return max(int(self._refilled(target)), 0)
 
     def take(self, target: str, count: int) -> bool:
         """So many are sent; False, and nothing is taken, if there is no room for them."""
@@ -48,6 +48,13 @@ class Rates:
                 return False
             self._tokens[target] = tokens - count, self._tokens[target][1]
             return True
+
+    def spend(self, target: str, count: int) -> None:
+        """So many are sent, whether there is still room for them or not: it is made up for."""
+        if target in self.limits:
+            with self._lock:
+                tokens = self._refilled(target)
+                self._tokens[target] = tokens - count, self._tokens[target][1]
 
     def wait_seconds(self, target: str) -> float:
         """How long until there is room worth a look; 0 if there is."""

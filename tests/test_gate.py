@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kms.due import Due
+from kms.due import Due, Tried
 from kms.gate import Gate, Verdict
 from kms.pauses import ALL, Pause, Pauses
 from kms.rates import Rates
@@ -101,3 +101,14 @@ def test_it_is_full_until_the_writer_has_them() -> None:
     assert gate.is_full()
     gate.held()
     assert not gate.is_full()
+
+
+def test_what_failed_out_of_a_lane_waits_there_again_and_keeps_to_the_limit() -> None:
+    failed = Due(1, b"a", 7, 5, b"", tried=Tried(1, 0, "no-topic"), lane=1)
+    assert Gate(paused("target"), lanes={1: "target"}).judge(failed, "target") is Verdict.HOLD
+    clock = Clock()
+    gate = Gate(rates=Rates({"target": 10.0}, clock=clock), lanes={1: "target"})
+    assert gate.judge(failed, "target") is Verdict.LATER
+    clock.now += 1
+    assert gate.judge(failed, "target") is Verdict.FIRE
+    assert gate.judge(failed, "target") is Verdict.LATER

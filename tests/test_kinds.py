@@ -15,6 +15,7 @@ from kms.kinds import (
     EXPIRED,
     FIRED,
     LEFT_OUT,
+    SKIPPED,
     Kind,
     Outcome,
     kind_of,
@@ -312,3 +313,12 @@ class TestFormats:
             not {name for name, _ in Headers("t").decode(Record(1, ID, b"v", asked + how)).headers}
             & CONTROL
         )
+
+
+@pytest.mark.parametrize("missed", ["one", "all", "none"])
+def test_what_is_skipped_goes_on_with_its_next_time(missed: str) -> None:
+    """None of those missed meanwhile, however they would be made up for else."""
+    asked = headers(every="1m", missed=missed)
+    found = outcome(asked, ID, DUE_MS, DUE_MS, DUE_MS + 10 * MINUTE + 1, skip=True)
+    assert then(found, DUE_MS) == (SKIPPED, 11 * MINUTE, 0)
+    assert outcome((), ID, DUE_MS, DUE_MS, DUE_MS, skip=True) == Outcome(SKIPPED)

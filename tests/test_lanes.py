@@ -158,3 +158,25 @@ def test_what_was_given_back_is_taken_again_where_it_waits(store: Store) -> None
     claims.give_back([taken[0]])
     assert [it.due_ms for it in search.take(99, 99)] == [5]
     assert claims.start_of_search(first.number) < (5, 5)  # type: ignore[operator]
+
+
+def test_what_must_be_written_again_is_not_held_back(store: Store) -> None:
+    """Its older version's tombstone lies behind it: compaction would erase it."""
+    first, _ = store.parts
+    (row,) = store.put(first, 5)
+    first[b"5"] = Row(5, 5, b"v", republish=True)  # while it is on its way into the lane
+    store.writer.commit([first], {}, {})
+    store.writer.set_aside(1, "target", [row])
+    assert [it.id for it in store.reader.overtaken(first.number, 9)] == [b"5"]
+    assert store.due(first, 1) == []
+
+
+def test_the_failure_of_a_newer_version_is_not_forgotten(store: Store) -> None:
+    first, _ = store.parts
+    (old,) = store.put(first, 5)
+    first[b"5"] = Row(50, 5, b"new")
+    store.writer.commit([first], {}, {})
+    newer = Due(first.number, b"5", 50, 5, b"new")
+    store.writer.note([Failure(newer, 1, 0, 0, "too-large", "")])
+    store.writer.set_aside(1, "target", [old])
+    assert [it.offset for it in store.reader.again(first.number, 99, 9)] == [50]

@@ -26,6 +26,9 @@ PAUSES = st.builds(
     st.lists(st.builds(Stretch, MOMENTS, MOMENTS), max_size=5).map(tuple),
 )
 
+LONELY = b'{"group": "g", "target": "\\ud800"}'
+BEYOND = [b'{"since_ms": %s, "skipped": []}' % text for text in (b"1e999", b"-1", b"1" + b"0" * 30)]
+
 
 @given(st.text(), st.text(), PAUSES)
 def test_what_is_written_is_read(group: str, target: str, pause: Pause) -> None:
@@ -38,13 +41,15 @@ def test_a_null_pauses_nothing() -> None:
     assert pause_of(None) == NOT_PAUSED
 
 
-@pytest.mark.parametrize("value", [b"", b"x", b"[]", b"{}", b'{"since_ms": "x", "skipped": []}'])
+@pytest.mark.parametrize(
+    "value", [b"", b"x", b"[]", b"{}", b'{"since_ms": "x", "skipped": []}', *BEYOND]
+)
 def test_a_value_of_somebody_else_is_refused(value: bytes) -> None:
     with pytest.raises(FormatError):
         pause_of(value)
 
 
-@pytest.mark.parametrize("key", [None, b"", b"{}", b'"x"', b'{"group": "g", "target": 1}'])
+@pytest.mark.parametrize("key", [None, b"", b"{}", b'"x"', b'{"group": "g", "target": 1}', LONELY])
 def test_a_key_of_somebody_else_is_refused(key: bytes | None) -> None:
     with pytest.raises(FormatError):
         target_of(key, "g")

@@ -23,11 +23,17 @@ ON CONFLICT (number, id) DO UPDATE SET offset = excluded.offset, due_ms = exclud
        value = excluded.value, headers = excluded.headers, state = excluded.state,
        record_ms = excluded.record_ms
 """
-_MOVE = """
-UPDATE schedules SET state = ?4 FROM (
-    SELECT substr(?2, value ->> 0, value ->> 1) AS id, value ->> 2 AS offset FROM json_each(?3)
-) AS moved
-WHERE schedules.number = ?1 AND schedules.id = moved.id AND schedules.offset = moved.offset
+_VERSIONS = "(SELECT substr(?2, value ->> 0, value ->> 1), value ->> 2 FROM json_each(?3))"
+# What is to be written again must be, or compaction erases it: that is not held back.
+_MOVE = f"""
+UPDATE schedules SET state = ?4
+WHERE number = ?1 AND (id, offset) IN {_VERSIONS} AND NOT state & {OVERTAKEN}
+"""
+_FORGET_MOVED = f"""
+DELETE FROM failures WHERE number = ?1 AND (id, offset) IN {_VERSIONS} AND EXISTS (
+    SELECT 1 FROM schedules AS moved
+    WHERE moved.number = ?1 AND moved.id = failures.id AND moved.state = ?4
+)
 """
 _THESE = "number = ?1 AND id IN (SELECT substr(?2, value ->> 0, value ->> 1) FROM json_each(?3))"
 # Of a blob without any byte SQLite's substr makes NULL.
@@ -62,13 +68,17 @@ def delete(connection: sqlite3.Connection, number: int, ids: Sequence[bytes]) ->
 def move(
     connection: sqlite3.Connection, number: int, rows: Sequence[tuple[bytes, int]], state: int
 ) -> None:
-    """Set the state of the rows of a partition that have these ids and, still, these offsets."""
+    """Set the state of the rows of a partition that have these ids and, still, these offsets.
+
+    Not of those that must be re-published; the failed attempts of the others are forgotten.
+    """
     cuts, start = [], 1
     for schedule_id, offset in rows:
         cuts.append((start, len(schedule_id), offset))
         start += len(schedule_id)
     whole = b"".join(schedule_id for schedule_id, _ in rows) + _PADDING
-    connection.execute(_MOVE, (number, whole, json.dumps(cuts), state))
+    for statement in (_MOVE, _FORGET_MOVED):
+        connection.execute(statement, (number, whole, json.dumps(cuts), state))
 
 
 def forget_failures(connection: sqlite3.Connection, number: int, ids: Sequence[bytes]) -> None:

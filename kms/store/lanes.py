@@ -50,17 +50,13 @@ class LaneReader:
 
 
 def set_aside(connection: sqlite3.Connection, lane: int, topic: str, rows: Collection[Due]) -> None:
-    """Let these rows wait in the lane of a target topic; what was replaced stays as it is.
-
-    Their failed attempts are forgotten: they wait for something else now.
-    """
+    """Let these rows wait in the lane of a target topic; what was replaced stays as it is."""
     by_number: dict[int, list[tuple[bytes, int]]] = {}
     for due in rows:
         by_number.setdefault(due.number, []).append((due.id, due.offset))
     connection.execute("INSERT OR IGNORE INTO lanes VALUES (?, ?)", (lane, topic))
     for number, found in by_number.items():
         bulk.move(connection, number, found, PENDING + LANE * lane)
-        bulk.forget_failures(connection, number, [schedule_id for schedule_id, _ in found])
 
 
 def write_pauses(connection: sqlite3.Connection, since_ms: Mapping[str, int]) -> None:
