@@ -124,10 +124,10 @@ class ScheduleProducer(Worker):
         before = self._assignment.snapshot()
         try:
             attempt = self._attempt(self._claims.begin(batch), before)
+            self._gate.hold(attempt.held)  # before whoever takes the partition away goes on
         finally:
             self._claims.end()  # whatever happened: somebody may be waiting for it
         # After the end: a claim that is given back ends what runs.
-        self._gate.hold(attempt.held)
         if attempt.later:
             self._claims.give_back(attempt.later)
         self._bury(self._set_aside(attempt.refused))
