@@ -114,13 +114,13 @@ class Control(Worker):
             self._pauses.replace({})
 
 
-def read_pauses(settings: Settings, admin: Admin | None = None) -> dict[str, Pause]:
+def read_pauses(settings: Settings) -> dict[str, Pause]:
     """What was asked for, by target topic, of this group; nothing without a control topic.
 
     Raises KafkaError.
     """
     topic = settings.kms_control_topic
-    if (admin or Admin(settings)).topics([topic])[topic] is None:
+    if Admin(settings).topics([topic])[topic] is None:
         return {}
     return _pauses_of(settings, read_all(settings, [topic]))
 

@@ -35,7 +35,7 @@ CONTROL = frozenset((*ASKED, NEXT, OCCURRENCE, FIRED_OFFSET_HEADER, FIRED_TOPIC_
 EXPIRED, LEFT_OUT, SKIPPED = "expired", "missed", "skipped"
 
 _LAST_DUE_MS = 2**63 - 1
-_LEAST_EVERY_MS = 1_000
+LEAST_EVERY_MS = 1_000
 _GRACE_MS = 60_000  # later than that an occurrence was missed, for kms-missed: none
 _OF_RECURRENCE = (TIMEZONE, UNTIL, COUNT, MISSED)
 T = TypeVar("T")
@@ -242,7 +242,7 @@ def _expires(text: str, zone: ZoneInfo) -> tuple[int | None, int | None]:
 
 def _every(text: str) -> int:
     every_ms = times.parse_duration(text)
-    if every_ms < _LEAST_EVERY_MS:
+    if every_ms < LEAST_EVERY_MS:
         raise ValueError(f"{text[:60]!r} is less than a second")
     return every_ms
 

@@ -55,10 +55,8 @@ class LaneSearch:
                 starts[number] = start
                 found[number] = self._reader.due(number, start, now_ms, room, lane)
         every = sorted((due for dues in found.values() for due in dues), key=_position)
-        if self._gate.has_limit(lane):
-            chosen = {id(due) for due in every[:room]}
-        else:
-            chosen = {id(due) for due in every}  # read once, and taken
+        # Without a limit all that was read is taken: it need not be read once more.
+        chosen = {id(due) for due in (every[:room] if self._gate.has_limit(lane) else every)}
         taken: list[Due] = []
         for number, dues in found.items():
             ours = [due for due in dues if id(due) in chosen]

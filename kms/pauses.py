@@ -54,6 +54,16 @@ def named_target(target: str) -> str:
     return "all target topics" if target == ALL else f"target topic {target}"
 
 
+def resuming(target: str) -> str:
+    """The command that resumes a target topic, or ALL."""
+    return f"python kms.py resume {'--all' if target == ALL else target}"
+
+
+def paused_since_ms(found: Mapping[str, Pause]) -> dict[str, int]:
+    """Since when (epoch ms), by target topic or ALL; only those that are paused."""
+    return {target: it.since_ms for target, it in found.items() if it.since_ms is not None}
+
+
 def key_of(group: str, target: str) -> bytes:
     """The key of a control record."""
     return json.dumps({"group": group, "target": target}).encode()
@@ -123,8 +133,7 @@ class Pauses:
 
     def since_ms(self) -> dict[str, int]:
         """Since when (epoch ms), by target topic or ALL; only those that are paused."""
-        found = ((target, each.since_ms) for target, each in self._found.items())
-        return {target: since_ms for target, since_ms in found if since_ms is not None}
+        return paused_since_ms(self._found)
 
     def all_are(self) -> bool:
         """Whether every target topic is paused."""

@@ -8,7 +8,7 @@ from kms import times
 from kms.check.finding import Finding, ok, skipped, warning
 from kms.control import read_pauses
 from kms.errors import KafkaError, RetriableKafkaError
-from kms.pauses import ALL, named_target
+from kms.pauses import named_target, paused_since_ms, resuming
 from kms.settings import Settings
 
 
@@ -24,14 +24,13 @@ def check_pauses(settings: Settings) -> Iterator[Finding]:
         advice = f"To pause target topics, allow READ on {topic}."
         yield skipped("paused", f"control topic {topic}", str(problem), advice)
         return
-    paused = {target: it.since_ms for target, it in found.items() if it.since_ms is not None}
+    paused = paused_since_ms(found)
     if not paused:
         yield ok("paused", f"control topic {topic}", "nothing is paused")
     for target, since_ms in sorted(paused.items()):
-        argument = "--all" if target == ALL else target
         yield warning(
             "paused",
             named_target(target),
             f"it is paused since {times.iso_time(since_ms)}, and what falls due waits",
-            f"When it may go on: python kms.py resume {argument}",
+            f"When it may go on: {resuming(target)}",
         )

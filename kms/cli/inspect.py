@@ -15,7 +15,7 @@ from kms.cli.listing import Layout, write, write_ended
 from kms.cli.options import with_settings
 from kms.errors import KmsError
 from kms.formats import AwaitedSchemas, Format, formats_of
-from kms.pauses import ALL, named_target
+from kms.pauses import named_target, resuming
 from kms.refold import Told
 from kms.registry import SETTINGS as REGISTRY
 from kms.registry import schemas_to_look
@@ -231,9 +231,8 @@ def _say_failures(reader: Reader, wanted: Filter) -> None:
 
 def _say_pauses(reader: Reader) -> None:
     for target, since_ms in sorted(reader.pauses().items()):
-        named, argument = named_target(target), "--all" if target == ALL else target
         since = times.iso_time(since_ms)
-        typer.echo(f"Paused: {named}, since {since}: python kms.py resume {argument}", err=True)
+        typer.echo(f"Paused: {named_target(target)}, since {since}: {resuming(target)}", err=True)
 
 
 def _say_away(schemas: AwaitedSchemas | None) -> None:

@@ -11,7 +11,7 @@ from kms.cli import values
 from kms.cli.options import with_settings
 from kms.control import read_pauses, write_pauses
 from kms.errors import KmsError
-from kms.pauses import ALL, NOT_PAUSED, Pause, named_target
+from kms.pauses import ALL, NOT_PAUSED, named_target, paused_since_ms, resuming
 from kms.settings import Settings
 
 _SETTINGS = (*values.CONNECTION, "consumer_group_id", "kms_control_topic")
@@ -41,8 +41,7 @@ def pause(
     wanted, now_ms = _wanted(target, all_=all_), times.now_ms()
     found = read_pauses(settings)
     write_pauses(settings, {wanted: found.get(wanted, NOT_PAUSED).paused(now_ms)})
-    arguments = "--all" if all_ else wanted
-    typer.echo(f"paused {named_target(wanted)}; to go on: python kms.py resume {arguments}")
+    typer.echo(f"paused {named_target(wanted)}; to go on: {resuming(wanted)}")
 
 
 @with_settings(_SETTINGS)
@@ -67,17 +66,18 @@ def resume(
     Example: `python kms.py resume payments`
     """
     wanted, now_ms = _wanted(target, all_=all_), times.now_ms()
-    paused = {name: each for name, each in read_pauses(settings).items() if _is_paused(each)}
-    if not all_ and ALL in paused:
-        raise KmsError("All target topics are paused: python kms.py resume --all")
-    chosen = paused if all_ else {name: each for name, each in paused.items() if name == wanted}
+    found = read_pauses(settings)
+    since_ms = paused_since_ms(found)
+    if not all_ and ALL in since_ms:
+        raise KmsError(f"All target topics are paused: {resuming(ALL)}")
+    chosen = [name for name in since_ms if all_ or name == wanted]
     if not chosen:
         what = "nothing is paused" if all_ else f"{named_target(wanted)} is not paused"
         typer.echo(f"{what}: nothing to do", err=True)
         return
-    write_pauses(settings, {name: each.resumed(now_ms, skip=skip) for name, each in chosen.items()})
-    for name, each in chosen.items():
-        since = times.iso_time(each.since_ms or 0)
+    write_pauses(settings, {name: found[name].resumed(now_ms, skip=skip) for name in chosen})
+    for name in chosen:
+        since = times.iso_time(since_ms[name])
         what = "is ended and not fired" if skip else "fires now"
         typer.echo(f"resumed {named_target(name)}; what fell due since {since} {what}")
 
@@ -86,7 +86,3 @@ def _wanted(target: str | None, *, all_: bool) -> str:
     if (target is None) is not all_:
         raise typer.BadParameter("give one of them.", param_hint="TARGET, --all")
     return target or ALL
-
-
-def _is_paused(found: Pause) -> bool:
-    return found.since_ms is not None

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, Required, TypedDict
 from kms import times
 from kms.errors import FormatError, RequestError
 from kms.formats import FORMATS, formats_of
-from kms.kinds import COUNT, CRON, EVERY, EXPIRES, MISSED, TIMEZONE, UNTIL, WINDOW
+from kms.kinds import COUNT, CRON, EVERY, EXPIRES, LEAST_EVERY_MS, MISSED, TIMEZONE, UNTIL, WINDOW
 from kms.schedule import Header, Record, Schedule
 from kms.topics import check_topic_name
 
@@ -20,7 +20,6 @@ When = datetime | int
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-_LEAST_EVERY_MS = 1_000
 _LEAST_MS, _MOST_MS = -(2**63), 2**63 - 1
 
 
@@ -91,7 +90,7 @@ class Requests:
     def every(self, interval: timedelta | float, asked: Recurring) -> Entry:
         """Again and again, so long apart."""
         interval_ms = duration_ms_of(interval, "interval")
-        if interval_ms < _LEAST_EVERY_MS:
+        if interval_ms < LEAST_EVERY_MS:
             raise RequestError(f"interval is {interval!r}, which is less than a second.")
         first_ms = due_ms_of(asked.get("first", times.now_ms() + interval_ms), "first")
         kind = EVERY, times.duration_text(interval_ms).encode()

@@ -72,13 +72,9 @@ def move(
 
     Not of those that must be re-published; the failed attempts of the others are forgotten.
     """
-    cuts, start = [], 1
-    for schedule_id, offset in rows:
-        cuts.append((start, len(schedule_id), offset))
-        start += len(schedule_id)
-    whole = b"".join(schedule_id for schedule_id, _ in rows) + _PADDING
+    ids, offsets = [row[0] for row in rows], [row[1] for row in rows]
     for statement in (_MOVE, _FORGET_MOVED):
-        connection.execute(statement, (number, whole, json.dumps(cuts), state))
+        connection.execute(statement, (*_these(number, ids, offsets), state))
 
 
 def forget_failures(connection: sqlite3.Connection, number: int, ids: Sequence[bytes]) -> None:
@@ -104,10 +100,10 @@ def unpack_headers(packed: str | None) -> tuple[Header, ...]:
     )
 
 
-def _these(number: int, ids: Sequence[bytes]) -> tuple[int, bytes, str]:
+def _these(number: int, ids: Sequence[bytes], *more: Sequence[int]) -> tuple[int, bytes, str]:
     cuts = []
     start = 1
-    for schedule_id in ids:
-        cuts.append((start, len(schedule_id)))
+    for schedule_id, *others in zip(ids, *more, strict=True):
+        cuts.append((start, len(schedule_id), *others))
         start += len(schedule_id)
     return number, b"".join(ids) + _PADDING, json.dumps(cuts)
