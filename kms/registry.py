@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 
 from kms.errors import CacheError
-from kms.formats import AwaitedSchemas, Schemas, Texts
+from kms.formats import AwaitedSchemas, Schemas, SchemaSource, Texts
 from kms.settings import Settings
 from kms.store import Reader
 
@@ -21,12 +21,8 @@ def schemas_of(settings: Settings, known: Mapping[int, Texts] | None = None) -> 
 
     Raises SettingsError where what the settings say of the registry can't be used.
     """
-    if "registry" not in settings.formats.values():
-        return None
-    # Here: what the client imports takes a quarter of a second.
-    from kms.kafka.registry import SchemaRegistry
-
-    return Schemas(SchemaRegistry(settings), known)
+    source = _source(settings)
+    return None if source is None else Schemas(source, known)
 
 
 @contextmanager
@@ -46,12 +42,10 @@ def schemas_to_look(settings: Settings) -> Iterator[AwaitedSchemas | None]:
 
     Those that the cache remembers are not asked for.
     """
-    if "registry" not in settings.formats.values():
+    source = _source(settings, _LOOK_SECONDS)
+    if source is None:
         yield None
         return
-    from kms.kafka.registry import SchemaRegistry
-
-    source = SchemaRegistry(settings, _LOOK_SECONDS)
     with closing(AwaitedSchemas(source, remembered(settings))) as schemas:
         yield schemas
 
@@ -63,3 +57,12 @@ def remembered(settings: Settings) -> dict[int, Texts]:
             return reader.schemas(settings.kms_schema_registry_url or "")
     except CacheError:
         return {}
+
+
+def _source(settings: Settings, *timeout_seconds: float) -> SchemaSource | None:
+    if "registry" not in settings.formats.values():
+        return None
+    # Here: what the client imports takes a quarter of a second.
+    from kms.kafka.registry import SchemaRegistry
+
+    return SchemaRegistry(settings, *timeout_seconds)
