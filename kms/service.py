@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import os
 import signal
 import threading
@@ -38,6 +39,7 @@ from kms.systemd import Systemd
 from kms.web import View, WebServer, Writing, pages
 from kms.worker import Worker
 
+AGAIN_SECONDS = 0.1  # timeout(1) sends a signal twice, which is no wish to end at once
 _WATCH_SECONDS = 0.2
 _STOP_SECONDS = 30.0
 
@@ -71,6 +73,7 @@ class Service:
                 self._assignment,
                 self._claims,
                 *figures,
+                self._gate,
                 {worker.name: worker.heartbeat for worker in self._workers},
                 stopping=lambda: any(worker.stopping.is_set() for worker in self._workers),
             )
@@ -184,7 +187,7 @@ def run_service(settings: Settings, ending: Ending) -> ExitCode:
     checked_properties(settings)
     _collect_garbage_rarely()
     stopping, systemd = threading.Event(), Systemd()
-    with _signals(stopping), ending.limit(stopping), ExitStack() as exits:
+    with stopping_on_signals(stopping), ending.limit(stopping), ExitStack() as exits:
         file = ending.open_cache(settings.kms_cache, stopping)
         if file is not None:
             exits.enter_context(closing(file))
@@ -202,6 +205,27 @@ def run_service(settings: Settings, ending: Ending) -> ExitCode:
     ending.raise_for_timeout()
     _log.info("kms ended; everything it had begun is finished or undone.")
     return ExitCode.OK
+
+
+@contextmanager
+def stopping_on_signals(stopping: threading.Event) -> Iterator[None]:
+    """SIGTERM and Ctrl-C set ``stopping`` while inside; asked again, the process ends at once."""
+    asked_at = math.inf
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        nonlocal asked_at
+        now = time.monotonic()
+        if now - asked_at > AGAIN_SECONDS:
+            os._exit(128 + number)
+        asked_at = min(asked_at, now)
+        stopping.set()
+
+    before = {each: signal.signal(each, on_signal) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def _collect_garbage_rarely() -> None:
@@ -222,18 +246,3 @@ def _end(worker: Worker, systemd: Systemd) -> None:
         systemd.waits(f"Stopping: waiting for the {worker.name} thread.")
     if not ended:
         _log.error("The %s thread did not end in %.0f s.", worker.name, _STOP_SECONDS)
-
-
-@contextmanager
-def _signals(stopping: threading.Event) -> Iterator[None]:
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        if stopping.is_set():
-            os._exit(128 + number)  # asked twice: now
-        stopping.set()
-
-    before = {each: signal.signal(each, on_signal) for each in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)

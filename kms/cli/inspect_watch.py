@@ -64,9 +64,9 @@ def _stopping() -> Iterator[threading.Event]:
         yield stop
     finally:
         # Some send the signal twice, like timeout(1): the second must not make an error of the end.
-        if not stop.is_set():
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        # Not by our handler: Python takes that away while it ends, and the signal would kill.
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_IGN if stop.is_set() else handler)
 
 
 def _lines(layout: Layout) -> Iterator[Any]:
