@@ -14,7 +14,7 @@ from kms.due import Due
 
 Position = tuple[int, int]  # (due_ms, offset): the order in which a partition's rows are taken
 
-_BEFORE_ALL: Position = (-(2**63), -1)
+BEFORE_ALL: Position = (-(2**63), -1)
 _AFTER_ALL: Position = (2**63, 0)
 
 
@@ -22,7 +22,7 @@ class _Lane:
     __slots__ = ("cursor", "low")
 
     def __init__(self) -> None:
-        self.cursor = _BEFORE_ALL  # all up to here was looked at
+        self.cursor = BEFORE_ALL  # all up to here was looked at
         self.low = _AFTER_ALL  # the first position that must be looked at again
 
     def start(self) -> Position:

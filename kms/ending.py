@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kms import times
-from kms.claims import Claims, Position
+from kms.claims import BEFORE_ALL, Claims
 from kms.errors import CacheInUseError, TimedOutError
 from kms.figures import ConsumerFigures, ProducerFigures
 from kms.gate import Gate
@@ -20,7 +20,6 @@ from kms.settings import Settings
 from kms.store import CacheFile, Filter, Reader
 
 _TURN_SECONDS = 0.1
-_BEFORE_ALL: Position = (-(2**63), -1)
 
 _log = logging.getLogger(__name__)
 
@@ -192,7 +191,7 @@ class OnceFired(Ending):
         seen_ms = {known.number: known.seen_ms for known, _ in reader.checkpoints()}
         for number in numbers:
             lanes = work.gate.open_lanes()
-            next_ms = [reader.next_due_ms(number, _BEFORE_ALL, lane) for lane in lanes]
+            next_ms = [reader.next_due_ms(number, BEFORE_ALL, lane) for lane in lanes]
             next_ms += [reader.next_again_ms(number)] if 0 in lanes else []
             if any(ms is not None and ms <= horizon_ms for ms in next_ms):
                 self._state = "not all that is due was fired"
@@ -208,7 +207,7 @@ class OnceFired(Ending):
         return True
 
     def _summary(self, reader: Reader, numbers: list[int]) -> Summary:
-        due_ms = [reader.next_due_ms(number, _BEFORE_ALL) for number in numbers]
+        due_ms = [reader.next_due_ms(number, BEFORE_ALL) for number in numbers]
         ours = {(it.topic, it.partition) for it, _ in reader.checkpoints() if it.number in numbers}
         failed = reader.pending(Filter(failed=True))
         return Summary(

@@ -10,7 +10,6 @@ one look finds is one job, and the executor only hands it over: a job for each s
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -26,6 +25,7 @@ from kms import times
 from kms.claims import Claims
 from kms.due import Due, DueQueue
 from kms.errors import AbortTransactionError, FormatError, RegistryAwayError
+from kms.failed_search import LOOK_SECONDS, FailedSearch
 from kms.gate import Gate
 from kms.lane_search import LaneSearch
 from kms.schedule import Schedule
@@ -38,10 +38,6 @@ BATCH = 5_000  # rows looked at in one go, a partition
 _LONGEST_WAIT = timedelta(seconds=5)  # clocks jump, and the heartbeat is looked at
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _PAUSE_SECONDS = 0.002
-# Schedules that failed before are looked at this often, and this many at a time: however many
-# there are, they take little from the others.
-_AGAIN_SECONDS = 0.1
-_AGAIN_BATCH = 500
 
 
 class DueScheduler(Worker):
@@ -102,7 +98,7 @@ class CacheJobStore(BaseJobStore):
         self._worker = worker
         self._gate = gate or Gate()
         self._lanes = LaneSearch(reader, claims, self._gate)
-        self._again_at = float("-inf")
+        self._failed = FailedSearch(reader)
 
     def get_due_jobs(self, now: datetime) -> list[Job]:
         """Claim what is due, in order of due time; waits while the queue is full."""
@@ -157,19 +153,14 @@ class CacheJobStore(BaseJobStore):
             return []  # it wakes this up
         taken = self._lanes.take(now_ms, BATCH)
         all_paused = self._gate.pauses.all_are()
-        room = 0
-        if time.monotonic() >= self._again_at and not all_paused:
-            self._again_at = time.monotonic() + _AGAIN_SECONDS
-            room = _AGAIN_BATCH
-        for number in self._claims.open_numbers():
+        for number in self._failed.begin(self._claims.open_numbers()):
             start = self._claims.start_of_search(number)
             if start is None:
                 continue
             overtaken = self._reader.overtaken(number, BATCH)
             found = [] if all_paused else self._reader.due(number, start, now_ms, BATCH)
             end = (found[-1].due_ms, found[-1].offset) if found else start
-            again = self._reader.again(number, now_ms, room) if room else []
-            room -= len(again)
+            again = [] if all_paused else self._failed.find(number, now_ms)
             taken += self._claims.take(number, overtaken + found + again, end)
         taken.sort(key=lambda due: due.due_ms)  # stable: a partition's own order stays
         return [DueJob(self._scheduler, taken)] if taken else []
@@ -179,7 +170,7 @@ class CacheJobStore(BaseJobStore):
             return None
         found = self._lanes.next_ms()
         # What was just taken is still written as due again: no sooner than the next look.
-        earliest_ms = times.now_ms() + int(_AGAIN_SECONDS * 1000)
+        earliest_ms = times.now_ms() + int(LOOK_SECONDS * 1000)
         for number in self._claims.open_numbers():
             start = self._claims.next_search(number)
             due_ms = None if start is None else self._reader.next_due_ms(number, start)

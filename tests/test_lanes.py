@@ -88,9 +88,9 @@ def test_it_forgets_that_it_failed(store: Store) -> None:
     first, _ = store.parts
     (row,) = store.put(first, 5)
     store.writer.note([Failure(row, 1, 0, 0, "too-large", "")])
-    assert store.reader.again(first.number, 99, 9)
+    assert store.reader.again(first.number, 99, 9)[0]
     store.writer.set_aside(1, "target", [row])
-    assert not store.reader.again(first.number, 99, 9)
+    assert not store.reader.again(first.number, 99, 9)[0]
     assert store.due(first, 1) == [5]
 
 
@@ -100,7 +100,7 @@ def test_what_fails_out_of_a_lane_is_tried_again(store: Store) -> None:
     store.writer.set_aside(2, "target", [row])
     store.writer.note([Failure(row, 1, 0, 0, "too-large", "")])
     assert store.due(first, 2) == []
-    assert [it.lane for it in store.reader.again(first.number, 99, 9)] == [2]
+    assert [it.lane for it in store.reader.again(first.number, 99, 9)[0]] == [2]
 
 
 def test_whoever_lists_what_waits_finds_it(store: Store) -> None:
@@ -179,4 +179,4 @@ def test_the_failure_of_a_newer_version_is_not_forgotten(store: Store) -> None:
     newer = Due(first.number, b"5", 50, 5, b"new")
     store.writer.note([Failure(newer, 1, 0, 0, "too-large", "")])
     store.writer.set_aside(1, "target", [old])
-    assert [it.offset for it in store.reader.again(first.number, 99, 9)] == [50]
+    assert [it.offset for it in store.reader.again(first.number, 99, 9)[0]] == [50]

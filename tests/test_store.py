@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from kms.claims import Position
+from kms.claims import BEFORE_ALL
 from kms.due import Due
 from kms.errors import CacheError
 from kms.failures import Failure
@@ -31,7 +31,6 @@ from kms.store import (
 from kms.store.bulk import pack_headers, unpack_headers
 from tests.test_schedule import TOPIC, fold_all, logs
 
-BEFORE_ALL: Position = (-(2**63), -1)
 IDS = (b"a", b"b", b"c")
 EXTREMES = [-(2**63), -1, 0, 253_402_300_799_999, 2**63 - 1]
 HEADERS: tuple[Header, ...] = (("ключ", b"\x00\xff"), ("null", None), ("", b""), ("null", b"2"))
@@ -298,11 +297,11 @@ def test_what_failed_is_found_again_when_its_time_has_come(store: Store) -> None
     store.writer.note([failure(found[0], next_ms=70), failure(found[2], 3)])
     assert [it.id for it in store.reader.due(rows.number, BEFORE_ALL, 9, 9)] == [b"1", b"3"]
     assert store.reader.next_again_ms(rows.number) == 50
-    assert store.reader.again(rows.number, 49, 9) == []
-    (again,) = store.reader.again(rows.number, 50, 9)
+    assert store.reader.again(rows.number, 49, 9)[0] == []
+    (again,) = store.reader.again(rows.number, 50, 9)[0]
     assert (plain(again)[:5], again.tried) == (plain(found[2])[:5], (3, 5, "too-large"))
-    assert [it.id for it in store.reader.again(rows.number, 99, 9)] == [b"2", b"0"]
-    assert [it.id for it in store.reader.again(rows.number, 99, 1)] == [b"2"]
+    assert [it.id for it in store.reader.again(rows.number, 99, 9)[0]] == [b"2", b"0"]
+    assert [it.id for it in store.reader.again(rows.number, 99, 1)[0]] == [b"2"]
     assert store.ids() == [b"0", b"1", b"2", b"3"]
     assert store.ids(Filter(failed=True)) == [b"0", b"2"]
     assert store.reader.count(Filter(failed=True)) == 2
@@ -337,7 +336,7 @@ def test_an_overtaken_row_that_failed_is_still_to_be_written_again(store: Store)
     (due,) = store.reader.overtaken(rows.number, 9)
     store.writer.note([failure(due)])
     assert store.reader.overtaken(rows.number, 9) == []
-    (again,) = store.reader.again(rows.number, 99, 9)
+    (again,) = store.reader.again(rows.number, 99, 9)[0]
     assert again.republish
     assert rows.get(b"a") == Row(3, 900, b"v", republish=True)
 
@@ -354,10 +353,10 @@ def test_a_start_and_a_retry_make_all_due_at_once(store: Store, tmp_path: Path) 
     assert retry_at_once(store.path, b"a", "x") == 1
     assert store.writer.was_changed()
     assert not store.writer.was_changed()
-    assert [it.id for it in store.reader.again(parts[0].number, 0, 9)] == [b"a"]
-    assert store.reader.again(parts[1].number, 0, 9) == []
+    assert [it.id for it in store.reader.again(parts[0].number, 0, 9)[0]] == [b"a"]
+    assert store.reader.again(parts[1].number, 0, 9)[0] == []
     assert retry_at_once(store.path, None, None) == 4
-    store.writer.note([failure(due) for due in store.reader.again(parts[1].number, 0, 9)])
+    store.writer.note([failure(due) for due in store.reader.again(parts[1].number, 0, 9)[0]])
     assert store.reader.next_again_ms(parts[1].number) == 50
     with pytest.raises(CacheError, match="There is no cache"):
         retry_at_once(tmp_path / "none.sqlite", None, None)

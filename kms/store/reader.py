@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kms.claims import Position
+from kms.claims import BEFORE_ALL, Position
 from kms.due import Due, Tried
 from kms.errors import FormatError, RegistryAwayError
 from kms.formats import AVRO, USUAL, Format, Kinds
@@ -39,10 +39,10 @@ _PENDING = (
 _AGAIN = (
     "SELECT s.number, s.id, s.offset, s.due_ms, s.value, s.headers, s.state,"
     " s.record_ms,"
-    " f.attempts, f.since_ms, f.reason FROM failures f JOIN schedules s"
+    " f.attempts, f.since_ms, f.reason, f.next_ms, f.rowid FROM failures f JOIN schedules s"
     " ON s.number = f.number AND s.id = f.id AND s.offset = f.offset"
-    f" WHERE f.number = ? AND f.next_ms <= ? AND s.state & {FAILED}"
-    " ORDER BY f.next_ms LIMIT ?"
+    " WHERE f.number = ? AND (f.next_ms, f.rowid) > (?, ?) AND f.next_ms <= ?"
+    f" AND s.state & {FAILED} ORDER BY f.next_ms, f.rowid LIMIT ?"
 )
 
 
@@ -90,11 +90,17 @@ class Reader(LaneReader):
             ).fetchall()
         return [_due(row) for row in found]
 
-    def again(self, number: int, until_ms: int, limit: int) -> list[Due]:
-        """At most ``limit`` rows whose next attempt is due at ``until_ms``, in order."""
+    def again(
+        self, number: int, until_ms: int, limit: int, after: Position = BEFORE_ALL
+    ) -> tuple[list[Due], Position]:
+        """At most ``limit`` rows whose next attempt is due at ``until_ms``, in order.
+
+        With them the position of the last one, past which the next search may go on.
+        """
         with cache_errors(self._path):
-            found = self._connection.execute(_AGAIN, (number, until_ms, limit)).fetchall()
-        return [_due(row[:8], Tried(*row[8:])) for row in found]
+            rows = self._connection.execute(_AGAIN, (number, *after, until_ms, limit)).fetchall()
+        found = [_due(row[:8], Tried(*row[8:11])) for row in rows]
+        return found, rows[-1][11:] if rows else after
 
     def next_again_ms(self, number: int) -> int | None:
         """When the next attempt of a partition's failed schedules is due, or None."""
