@@ -62,6 +62,18 @@ def info(view: View) -> Json:
             }
             for each in view.partitions(counts)
         ],
+        "targets": [
+            {
+                "topic": each.topic[:_LONGEST_TEXT],
+                "paused": each.paused_since_ms is not None,
+                "paused_since": None
+                if each.paused_since_ms is None
+                else iso_time(each.paused_since_ms),
+                "limit_per_second": each.limit,
+                "waiting": each.waiting,
+            }
+            for each in view.targets(counts)
+        ],
         "pending": sum(counts.pending.values()),
         "overdue": counts.overdue,
         "failed": counts.failed,

@@ -18,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from kms import __version__, times
 from kms.figures import Fired
 from kms.http_port import Page, Request
+from kms.pauses import ALL
 from kms.store import PageReader, Waiting
 from kms.texts import shown
 from kms.web import answers
@@ -72,6 +73,7 @@ class HtmlPage:
             coming=coming,
             fired=[_fired(each) for each in recent[::-1]],
             failed=failed,
+            **_targets(view, counts),
             **_partitions(view, counts),
         )
         return Page(text.encode(errors="backslashreplace"), self._headers)
@@ -186,6 +188,22 @@ def _fired(fired: Fired) -> Row:
         "due": _moment(fired.due_ms),
         "late": _late(fired.late_ms),
     }
+
+
+def _targets(view: View, counts: Counts) -> Row:
+    found = [
+        {
+            "topic": "all of them" if each.topic == ALL else _cut(each.topic.encode()),
+            "paused": each.paused_since_ms is not None,
+            "since": "" if each.paused_since_ms is None else _moment(each.paused_since_ms),
+            "limit": "" if each.limit is None else f"{each.limit:,.10g}",
+            "waiting": each.waiting,
+        }
+        for each in view.targets(counts)
+    ]
+    found.sort(key=lambda row: not row["paused"])
+    paused = sum(bool(row["paused"]) for row in found)
+    return {"targets": found[:_ROWS], "more_targets": len(found[_ROWS:]), "paused": paused}
 
 
 def _partitions(view: View, counts: Counts) -> Row:

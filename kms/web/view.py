@@ -13,6 +13,7 @@ from kms.assignment import Assignment
 from kms.claims import Claims
 from kms.errors import FormatError, KmsError, RegistryAwayError
 from kms.figures import ConsumerFigures, ProducerFigures
+from kms.gate import Gate
 from kms.heartbeat import Heartbeat
 from kms.kafka import TopicPartition, instance_name, rebalance_timeout_ms
 from kms.schedule import Schedule
@@ -39,6 +40,18 @@ class Partition(NamedTuple):
     pending: int
 
 
+class Target(NamedTuple):
+    """A target topic that is held back, or could be: paused, at its limit, or both.
+
+    ``topic`` is kms.pauses.ALL for all of them; ``waiting`` are due and wait for it here.
+    """
+
+    topic: str
+    paused_since_ms: int | None
+    limit: float | None  # messages a second, of all instances together
+    waiting: int
+
+
 class Counts(NamedTuple):
     """How many are pending, and when they are due, as of ``at_ms`` (epoch)."""
 
@@ -48,6 +61,7 @@ class Counts(NamedTuple):
     overdue: int
     hour: Sequence[int]  # the next one, in HOUR_BARS parts
     day: Sequence[int]  # the next one, in DAY_BARS parts
+    held_back: Mapping[str, int]  # due, and waiting for their target topic
 
 
 class BusyError(KmsError):
@@ -65,6 +79,7 @@ class View:
         claims: Claims,
         consumer: ConsumerFigures,
         producer: ProducerFigures,
+        gate: Gate,
         heartbeats: Mapping[str, Heartbeat],
         stopping: Callable[[], bool],
     ) -> None:
@@ -78,6 +93,7 @@ class View:
         self._reader = reader
         self._assignment = assignment
         self._claims = claims
+        self._gate = gate
         self._heartbeats = heartbeats
         self._stopping = stopping
         # A thread that is silent for longer has lost its partitions anyway, and giving them up
@@ -142,6 +158,15 @@ class View:
             for pending in [counts.pending.get(each.number, 0)]
         )
 
+    def targets(self, counts: Counts) -> list[Target]:
+        """The target topics that are paused, have a limit, or are waited for; by name."""
+        paused, limits = self._gate.pauses.since_ms(), self._gate.rates.limits
+        waiting = {topic: count for topic, count in counts.held_back.items() if count}
+        return [
+            Target(topic, paused.get(topic), limits.get(topic), waiting.get(topic, 0))
+            for topic in sorted({*paused, *limits, *waiting})
+        ]
+
     def counts(self, reader: PageReader) -> Counts:
         """A moment old at most, more where counting takes long; inside ``reading``."""
         numbers = frozenset(self.owned())
@@ -163,5 +188,6 @@ def _counted(reader: PageReader, numbers: frozenset[int]) -> Counts:
         reader.overdue(numbers, now_ms),
         reader.due_counts(numbers, hour),
         reader.due_counts(numbers, day),
+        reader.held_back(numbers, now_ms),
     )
     return Counts(now_ms, *values)

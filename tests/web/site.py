@@ -17,9 +17,11 @@ from kms.due import Due
 from kms.failures import Failure
 from kms.figures import ConsumerFigures, ProducerFigures
 from kms.formats import AVRO
+from kms.gate import Gate
 from kms.heartbeat import Heartbeat
 from kms.http_port import Page, Request
 from kms.kafka import TopicPartition
+from kms.rates import Rates
 from kms.schedule import Row, Schedule
 from kms.settings import Settings
 from kms.store import CacheFile, PageReader, PartitionRows, Writer
@@ -59,6 +61,7 @@ class Site:
         self.consumer, self.producer = ConsumerFigures(), ProducerFigures()
         self.assignment, self.claims = Assignment(), Claims()
         self.heartbeats = {name: Heartbeat() for name in ("consumer", "producer", "scheduler")}
+        self.gate = Gate(rates=Rates({"slow": 2.5}))
         self.stopping = False
         self.path = path
         self._writer = writer
@@ -71,6 +74,7 @@ class Site:
             self.claims,
             self.consumer,
             self.producer,
+            self.gate,
             self.heartbeats,
             lambda: self.stopping,
         )
@@ -98,8 +102,12 @@ class Site:
         partition: int = 0,
         *,
         failed: tuple[str, str] | None = None,
+        waits_for: str | None = None,
     ) -> int:
-        """Add a pending schedule, or a record that is none; answers its offset."""
+        """Add a pending schedule, or a record that is none; answers its offset.
+
+        ``waits_for`` is the target topic that it is held back for.
+        """
         where = TopicPartition(topic, partition)
         rows, offset = self._rows[where], self._offsets[where]
         due_ms = 0 if isinstance(schedule, bytes) else schedule.due_ms
@@ -108,8 +116,10 @@ class Site:
         self._offsets[where] += 1
         self._writer.commit([rows], {rows.number: offset + 1}, {})
         self.assignment.partitions[rows.number].next_offset = offset + 1
+        due = Due(rows.number, schedule_id, offset, due_ms, value)
+        if waits_for is not None:
+            self._writer.set_aside(1, waits_for, [due])
         if failed is not None:
-            due = Due(rows.number, schedule_id, offset, due_ms, value)
             self._writer.note([Failure(due, 3, 1_000, 4_102_444_800_000, *failed)])
         return offset
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from kms import __version__
 from kms.http_port import Page
+from kms.pauses import NOT_PAUSED
 from kms.schedule import Schedule
 from kms.web import answers, view
 from tests.web.hostile import HOSTILE
@@ -53,6 +54,7 @@ class TestInfo:
         site.put(b"c", at(1_000))
         site.producer.fired["x"] = 5
         site.consumer.received["schedules"] = 7
+        site.gate.pauses.replace({"to": NOT_PAUSED.paused(0)})
         found = site.get("/info").json
         assert found.pop("uptime_seconds") > 0
         assert found.pop("started").endswith("Z")
@@ -75,6 +77,16 @@ class TestInfo:
                     "pending": offset,
                 }
                 for partition, offset, state in ((0, 3, "firing"), (1, 0, "loading"))
+            ],
+            "targets": [
+                {
+                    "topic": topic,
+                    "paused": paused,
+                    "paused_since": "1970-01-01T00:00:00.000Z" if paused else None,
+                    "limit_per_second": limit,
+                    "waiting": 0,
+                }
+                for topic, paused, limit in (("slow", False, 2.5), ("to", True, None))
             ],
             "pending": 3,
             "overdue": 1,

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from kms import __version__, times
 from kms.figures import RECENT, Fired, ProducerFigures
+from kms.pauses import ALL, NOT_PAUSED
 from kms.schedule import Schedule
 from kms.web.page import _late, _rough
 from kms.web.picture import HEIGHT, picture
@@ -137,6 +138,29 @@ def test_state_and_figures(site: Site) -> None:
     ]
 
 
+def test_what_is_paused_or_has_a_limit_is_told(site: Site) -> None:
+    site.assign()
+    for index in range(3):
+        site.put(b"%d" % index, Schedule(5, "paused", b"", b""), waits_for="paused")
+    site.gate.rates.limits |= {f"limited-{index:02}": 1e6 for index in range(15)}
+    site.gate.pauses.replace({topic: NOT_PAUSED.paused(1_000) for topic in ("paused", ALL)})
+    page = parsed(site)
+    assert "not ready" not in page.text
+    assert "ready paused" in re.sub(r"\s+", " ", page.text)
+    since = "pausedsince 1970-01-01 00:00:01Z"
+    assert page.rows("targets")[:3] == [
+        ["all of them", since, "", "0"],
+        ["paused", since, "", "3"],
+        ["limited-00", "open", "1,000,000", "0"],
+    ]
+    assert "and 3 more" in page.text
+    site.gate.pauses.replace({})
+    site.gate.rates.limits = {"slow": 2.5}
+    page = parsed(site)
+    assert "ready paused" not in re.sub(r"\s+", " ", page.text)
+    assert page.rows("targets") == [["paused", "open", "", "3"], ["slow", "open", "2.5", "0"]]
+
+
 def test_a_thread_that_hangs_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.assign()
     monkeypatch.setattr(site.heartbeats["producer"], "_at", time.monotonic() - 100.0)
@@ -173,6 +197,7 @@ def fill(site: Site, text: str) -> None:
     site.put(data + b"!", Schedule(1, text, data, data), failed=(text, text))
     site.put(data + b"?", data + b"\xff")
     site.producer.add_recent([Fired(data, text, 5, 1_795_000_000_000)])
+    site.gate.pauses.replace({text: NOT_PAUSED.paused(1_795_000_000_000)})
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
@@ -183,6 +208,7 @@ def test_nothing_of_a_schedule_becomes_markup(site: Site, text: str) -> None:
     page = parsed(site)
     assert len(page.rows("coming")) == 2
     assert len(page.rows("failed")) == len(page.rows("fired")) == 1
+    assert len(page.rows("targets")) == 2
     assert not re.search(rb"[\x00-\x09\x0b-\x1f\x7f]", body)
     for control in "\u202e\u2066\u200b\u2028\u2029\ufeff\x9b":
         assert control not in page.text
