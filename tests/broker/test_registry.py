@@ -24,6 +24,7 @@ from tests.broker.commands import Kms
 from tests.broker.instance import ROOT, Instance
 from tests.broker.registry import LARGER, SMALLER, WHOLE, Writers, schema_of
 from tests.broker.registry_door import Door
+from tests.broker.test_web_writing import TOKEN, post
 
 MakeInstance = Callable[..., Instance]
 FUTURE_MS = 3_600_000
@@ -269,6 +270,27 @@ def test_schedule_writes_with_the_newest_schema(
     assert keys(arrived) == [b"newest", b"ours"]
     assert {(it.value, told(it)["a"]) for it in arrived} == {(b"v", b"b")}
     assert kms.stop() == 0
+
+
+def test_what_comes_by_http_is_written_as_well(
+    cluster: Cluster, instance: MakeInstance, scene: Scene, registry: LocalRegistry
+) -> None:
+    """With our schema where there is none; while the registry is away the answer says so."""
+    kms = instance([], KMS_HTTP_TOKEN=TOKEN, **scene.environment()).start().caught_up()
+    registry.kill()
+    try:
+        answer = post(kms, {"to": scene.target, "in": "0s", "value": "v", "id": "away"})
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+        assert "schema registry" in answer.json["error"]
+    finally:
+        registry.start()
+    order = {"to": scene.target, "in": "0s", "key": "k", "value": "v", "headers": {"a": "b"}}
+    assert post(kms, {**order, "id": "posted"}).status == 201
+    (arrived,) = cluster.arrived(scene.target, 1)
+    assert (arrived.key, arrived.value, told(arrived)["a"]) == (b"k", b"v", b"b")
+    assert scene.writers.client.get_versions(f"{scene.topic}-value") == [1]
+    assert kms.stop() == 0
+    assert keys(cluster.read(scene.target)) == [b"k"]
 
 
 def test_who_looks(
