@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kms.schedule import Row, fired_of, fold
-from tests.model.instance import FORM
+from tests.model.form import FORM
 from tests.model.kafka import TOPIC_ID
 from tests.model.log import Log
 

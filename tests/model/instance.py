@@ -16,17 +16,18 @@ from kms.claims import Claims, Position
 from kms.consumer import ScheduleConsumer
 from kms.delivery import ExactlyOnce
 from kms.due import Due, DueQueue
-from kms.errors import FencedError, FormatError
+from kms.errors import FencedError
 from kms.failures import Failures
-from kms.formats import Body, Kinds
+from kms.gate import Gate
 from kms.kafka import TopicPartition
 from kms.kinds import OCCURRENCE
+from kms.pauses import Pause
 from kms.producer import ScheduleProducer
-from kms.schedule import Schedule, Written
 from kms.scheduler import CacheJobStore, HandOver
 from kms.settings import Settings
 from tests.model import rules
 from tests.model.clients import Admin, Offsets, Pool, Reader
+from tests.model.form import FORM
 from tests.model.kafka import TARGET, TOPIC
 from tests.model.log import Firing, Log
 from tests.model.steps import Stepper, pause, rest
@@ -39,26 +40,6 @@ if TYPE_CHECKING:
 SETTINGS = Settings(schedule_topics=(TOPIC,))
 CONSUMER, SCHEDULER, PRODUCER = THREADS = ("consumer", "scheduler", "producer")
 PLENTY = 99
-
-
-class Numbers:
-    """The format of the model's schedules: due time and version."""
-
-    def due_of(self, record: Written) -> int:
-        due_ms, found, _ = (record.value or b"").partition(b":")
-        if not found:
-            raise FormatError("no schedule")
-        return int(due_ms)
-
-    def decode(self, record: Written) -> Schedule:
-        version = (record.value or b"").partition(b":")[2]
-        return Schedule(self.due_of(record), TARGET, b"", version)
-
-    def encode(self, schedule: Schedule) -> Body:
-        return Body(b"%d:%s" % (schedule.due_ms, schedule.value))
-
-
-FORM = Kinds(Numbers())
 
 
 class WatchedClaims(Claims):
@@ -130,6 +111,8 @@ class Instance:
         self._seen: dict[int, int] = {}  # by partition: folded, or stable when it was taken over
         self._folded: dict[int, int] = {}
         self._firings: dict[int, Firing] = {}  # by id() of the claim
+        self._heard = 0  # how often it was told what is paused
+        self._paused: dict[int, int] = {}  # as of when it knew that it was, by id() of the claim
         self._wire()
         self.steppers = {
             CONSUMER: Stepper(self._consume),
@@ -137,6 +120,8 @@ class Instance:
             PRODUCER: Stepper(self._produce),
         }
         self._lookups: list[Stepper] = []
+        if world.paused:
+            self.hear(world.paused)  # before anything else
         for thread in THREADS:
             self.run(thread)
 
@@ -173,6 +158,12 @@ class Instance:
         self.alive = False
         for stepper in [*self.steppers.values(), *self._lookups]:
             stepper.kill()
+
+    def hear(self, found: Mapping[str, Pause]) -> None:
+        """Its control thread has read what is paused."""
+        self.gate.pauses.replace(found)
+        self._heard += 1
+        self.says("knows that " + (f"{', '.join(found)} is paused" if found else "none is paused"))
 
     def may_fire(self) -> bool:
         """Whether it fires a partition, as far as it knows."""
@@ -218,6 +209,7 @@ class Instance:
             read = self.store.cache.read[due.number]
             fired_before = int(dict(due.headers).get(OCCURRENCE) or b"0")
             self._firings[id(due)] = Firing(version, seen, read, now_ms, self.name, fired_before)
+            self._paused[id(due)] = self._heard if self.gate.pauses.is_paused(TARGET) else -1
         if batch:
             self.says("begins a transaction: " + ", ".join(map(shown, batch)))
 
@@ -227,12 +219,15 @@ class Instance:
     def delivered(self, due: Due, log: Log, offset: int) -> None:
         sort = "copy" if due.republish else "tombstone, or next record,"
         what = "target message" if log is self.world.kafka.target else sort
+        if log is self.world.kafka.target and self._paused[id(due)] == self._heard:
+            self.world.ledger.wrong.append(f"{shown(due)} is fired, {self.name} knew of a pause")
         self.says(f"writes the {what} of {shown(due)} to {log.name} at {offset}")
 
     # The service, and its three loops.
 
     def _wire(self) -> None:
         store = cast(Any, self.store)
+        self.gate = gate = Gate(lanes=self.store.cache.topics)
         admin, offsets = cast(Any, Admin(self)), cast(Any, Offsets(self))
         self.queue, assignment = PatientQueue(), Assignment()
         self._decode = assignment.decode
@@ -245,14 +240,15 @@ class Instance:
         ):
             delivery = ExactlyOnce(SETTINGS, assignment)
             self.consumer = ScheduleConsumer(
-                SETTINGS, admin, offsets, store, claims, assignment, failures, {TOPIC: FORM}
+                *(SETTINGS, admin, offsets, store, claims, assignment, failures, {TOPIC: FORM}),
+                gate=gate,
             )
         self.consumer._lookups._stopping = cast(threading.Event, NoWait())
         self.producer = ScheduleProducer(
-            SETTINGS, delivery, self.queue, claims, assignment, failures
+            SETTINGS, delivery, self.queue, claims, assignment, failures, gate
         )
         self.producer.stopping = cast(threading.Event, NoWait())
-        self._jobs = CacheJobStore(store, claims, self.queue, self.producer)
+        self._jobs = CacheJobStore(store, claims, self.queue, self.producer, gate)
 
     def _make_writer(self, _settings: Settings, purpose: str) -> Writer:
         self.writers[purpose] = Writer(self, purpose)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from kms.claims import Position
+from kms.claims import BEFORE_ALL, Position
 from kms.due import Due
 from kms.schedule import Row
 from kms.store import Checkpoint, Folded
@@ -22,11 +22,14 @@ class Cache:
     """What the cache file holds, as of one commit; never changed.
 
     ``read`` is for the oracle: the offsets that were folded, compaction had left so many.
+    ``lanes`` are the rows that wait in one: which, by partition, id and offset.
     """
 
     checkpoints: Mapping[int, Checkpoint] = field(default_factory=dict)
     rows: Mapping[int, Mapping[bytes, Row]] = field(default_factory=dict)
     read: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    lanes: Mapping[tuple[int, bytes, int], int] = field(default_factory=dict)
+    topics: Mapping[int, str] = field(default_factory=dict)  # of the lanes
 
 
 class Rows:
@@ -121,12 +124,15 @@ class Store:
         return future
 
     def due(
-        self, number: int, after: Position, until_ms: int, limit: int, _lane: int = 0
+        self, number: int, after: Position, until_ms: int, limit: int, lane: int = 0
     ) -> list[Due]:
         found = [
             it
             for it in self._dues(number)
-            if it.due_ms <= until_ms and _position(it) > after and not it.republish
+            if it.due_ms <= until_ms
+            and _position(it) > after
+            and not it.republish
+            and it.lane == lane
         ]
         pause()
         return sorted(found, key=_position)[:limit]
@@ -138,13 +144,25 @@ class Store:
 
     # Nothing of the model's is refused.
 
-    def again(self, _number: int, _until_ms: int, _limit: int) -> list[Due]:
-        return []
+    def again(self, *_of: object) -> tuple[list[Due], Position]:
+        return [], BEFORE_ALL
 
     def next_again_ms(self, _number: int) -> int | None:
         return None
 
-    # Nor is anything held back.
+    def set_aside(self, lane: int, topic: str, rows: Collection[Due]) -> None:
+        cache = self.cache
+        found = {
+            (due.number, due.id, due.offset): lane
+            for due in rows
+            for row in [cache.rows[due.number].get(due.id)]
+            if row is not None and row.offset == due.offset and not row.republish
+        }
+        lanes, topics = {**cache.lanes, **found}, {**cache.topics, lane: topic}
+        self.before, self.cache = cache, replace(cache, lanes=lanes, topics=topics)
+        if found:
+            self.owner.says(f"lets {', '.join(f'p{n}@{at}' for n, _, at in found)} wait")
+        pause()
 
     def remember_pauses(self, _since_ms: Mapping[str, int]) -> None:
         pass
@@ -186,7 +204,10 @@ class Store:
     def _dues(self, number: int) -> list[Due]:
         rows = self.cache.rows[number].items()
         return [
-            Due(number, i, row.offset, row.due_ms, row.value, row.headers, row.republish)
+            Due(
+                *(number, i, row.offset, row.due_ms, row.value, row.headers, row.republish),
+                lane=self.cache.lanes.get((number, i, row.offset), 0),
+            )
             for i, row in rows
         ]
 
@@ -197,8 +218,11 @@ class Store:
         read: Mapping[int, frozenset[int]],
     ) -> None:
         self.before = cache = self.cache
-        self.cache = Cache(
-            {**cache.checkpoints, **checkpoints}, {**cache.rows, **rows}, {**cache.read, **read}
+        self.cache = replace(
+            cache,
+            checkpoints={**cache.checkpoints, **checkpoints},
+            rows={**cache.rows, **rows},
+            read={**cache.read, **read},
         )
 
 

@@ -13,7 +13,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from kms.pauses import ALL
 from tests.model.instance import CONSUMER, PRODUCER, SCHEDULER
+from tests.model.kafka import TARGET
 from tests.model.steps import HOUR_MS
 from tests.model.world import World
 
@@ -44,6 +46,8 @@ KINDS: dict[str, tuple[int, Callable[[int], Iterator[Step]]]] = {
     "slow": (1, lambda _: product([False, True], [False, True])),
     "deliver": (4, lambda _: product(range(4))),
     "restart": (2, lambda _: product(range(2), ["kept", "before", "lost"])),
+    "hold": (2, lambda _: iter([(None,), (None,), (TARGET,), (ALL,)])),
+    "hear": (4, lambda _: product(range(3))),
     "replace": (1, lambda _: product(range(2))),
 }
 NEEDED = {"write", "consume", "fire", "go_on"}

@@ -10,10 +10,12 @@ from contextlib import ExitStack
 from unittest.mock import patch
 
 from kms.kinds import COUNT, EVERY, MISSED
+from kms.pauses import NOT_PAUSED, Pause
 from kms.schedule import Header
 from tests.model import rules
 from tests.model.cleaner import hidden_cancels, overtaken
 from tests.model.clients import Stretches
+from tests.model.healing import settle
 from tests.model.instance import PLENTY, PRODUCER, SCHEDULER, Instance
 from tests.model.kafka import Kafka
 from tests.model.ledger import Ledger, Write
@@ -28,7 +30,6 @@ TIMED = [
     if name.startswith("kms.") and getattr(module, "time", None) is time
 ]
 LARGE_COMMIT = 2  # records
-ROUNDS = 60  # of all threads, to bring everything to an end
 
 
 class World:
@@ -47,6 +48,7 @@ class World:
         self.kafka = Kafka(partitions, self.ledger.committed)
         self._left_out = frozenset(left_out)
         self._versions = 0
+        self.paused: dict[str, Pause] = {}
         self._patches = ExitStack()
         for module in TIMED:
             self._patches.enter_context(patch.object(module, "time", self.clock))
@@ -99,6 +101,15 @@ class World:
         offset = self.kafka.schedules[number].append(schedule_id, None)
         self.say(f"a user cancels {schedule_id.decode()} (p{number}@{offset})")
         self.ledger.wrote((number, schedule_id), Write(offset))
+
+    def hold(self, target: str | None) -> None:
+        """A user pauses the target topic, or all of them, or resumes what is paused."""
+        self.paused = {} if target is None else {target: NOT_PAUSED.paused(self.clock.now_ms)}
+        self.say("a user resumes all" if target is None else f"a user pauses {target}")
+
+    def hear(self, which: int) -> None:
+        """A process learns of that."""
+        self._process(which).hear(self.paused)
 
     # What time and the brokers do.
 
@@ -171,7 +182,7 @@ class World:
         possible = {
             "time_out": True in open_now,
             "write_marker": False in open_now,
-            "deliver": any(writer.queued for writer in self._writers()),
+            "deliver": any(writer.queued for writer in self.writers()),
         }
         return {kind for kind, can_be in possible.items() if not can_be}
 
@@ -181,7 +192,7 @@ class World:
 
     def deliver(self, which: int) -> None:
         """A producer's queued records for one partition reach it."""
-        queued = [(writer, it.log) for writer in self._writers() for it in writer.queued]
+        queued = [(writer, it.log) for writer in self.writers() for it in writer.queued]
         if queued:
             writer, log = queued[which % len(queued)]
             writer.deliver(log)
@@ -244,7 +255,8 @@ class World:
         """Nothing hangs any longer; what runs goes on."""
         self.say("from here on nothing hangs")
         self.slow_network = self.kafka.slow_markers = False
-        self._settle()
+        self.hold(None)
+        settle(self)
 
     def take_over(self, cache: str) -> None:
         """All are killed, and one is started again."""
@@ -255,48 +267,19 @@ class World:
         self.restart(0, cache)
         self.heal()
 
-    def _settle(self) -> None:
-        quiet = 0  # rounds without a word; taking a partition over needs a few
-        for _ in range(ROUNDS):
-            length = len(self.story)
-            self._go_on()
-            quiet = quiet + 1 if length == len(self.story) else 0
-            if quiet == 2:
-                return
-        raise AssertionError("it never comes to an end: " + "; ".join(self.story[-20:]))
-
-    def _go_on(self) -> None:
-        kafka, names = self.kafka, {writer.name for writer in self._writers()}
-        for name, txn in list(kafka.running.items()):
-            if txn.committed is None and name not in names:
-                kafka.time_out(name)
-            while txn.committed is not None and txn.unmarked:
-                kafka.write_marker(txn, 0)
-        self._start_again()
-        seats, members = kafka.group.seats, {it.reader.member for it in self.processes()}
-        for number, member in enumerate(sorted(seats)):
-            if member not in members:
-                self.expire(number)
-                break
-        held = {number for seat in seats.values() for number in seat.held}
-        if len(held) < len(kafka.schedules):
-            self.rebalance(*range(len(kafka.schedules)))
-        for each in self.processes():
-            each.catch_up()
-            each.run(SCHEDULER)
-            each.run(PRODUCER)
-
-    def _writers(self) -> list[Writer]:
+    def writers(self) -> list[Writer]:
+        """The producers of those that run or hang."""
         return [writer for each in self.processes() for writer in each.writers.values()]
 
     def _process(self, which: int, wanted: Callable[[Instance], bool] | None = None) -> Instance:
         """Number ``which`` of those that are ``wanted``, or of all if none is."""
-        self._start_again()
+        self.start_again()
         processes = self.processes()
         some = [it for it in processes if wanted is not None and wanted(it)] or processes
         return some[which % len(some)]
 
-    def _start_again(self) -> None:
+    def start_again(self) -> None:
+        """What ended by itself is started again, as systemd would."""
         for which, each in enumerate(self.instances):
             if not each.alive:  # it ended by itself, for it was fenced
                 self.restart(which, "kept")
