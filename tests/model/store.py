@@ -151,6 +151,7 @@ class Store:
         return None
 
     def set_aside(self, lane: int, topic: str, rows: Collection[Due]) -> None:
+        pause()
         cache = self.cache
         found = {
             (due.number, due.id, due.offset): lane
