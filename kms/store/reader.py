@@ -1,4 +1,4 @@
-"""Readers: what is due for the scheduler, what is pending for inspect and the metrics."""
+"""The reader of the cache: what is pending for inspect and the checks, and all else there is."""
 
 from __future__ import annotations
 
@@ -10,43 +10,28 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kms.claims import BEFORE_ALL, Position
-from kms.due import Due, Tried
 from kms.errors import FormatError, RegistryAwayError
 from kms.formats import AVRO, USUAL, Format, Kinds
 from kms.schedule import Record
 from kms.store import filters
 from kms.store.bulk import unpack_headers
-from kms.store.file import FAILED, LANE, OVERTAKEN, PENDING, cache_errors, connect_for_reading
+from kms.store.dues import DueReader
+from kms.store.file import cache_errors, connect_for_reading
 from kms.store.filters import By, Filter
-from kms.store.lanes import LaneReader
 from kms.store.pending import Failed, Pending
 from kms.store.writer import Checkpoint
 
 # So many are sorted at once; more are walked in the order of their index, which has the first
 # ones soonest if those that are wanted lie close enough.
 _FEW = 20_000
-_DUE = (
-    "SELECT number, id, offset, due_ms, value, headers, state, record_ms FROM schedules"
-    " WHERE number = ?"
-)
 _PENDING = (
     "SELECT s.number, s.offset, s.id, s.due_ms, s.value, s.headers, s.record_ms, f.attempts,"
     " f.since_ms, f.next_ms, f.reason, f.text FROM schedules s{scan} LEFT JOIN failures f"
     " ON f.number = s.number AND f.id = s.id {where} ORDER BY s.due_ms, s.offset"
 )
-# Through the failures: their index has the order, and few rows at a time are due again.
-_AGAIN = (
-    "SELECT s.number, s.id, s.offset, s.due_ms, s.value, s.headers, s.state,"
-    " s.record_ms,"
-    " f.attempts, f.since_ms, f.reason, f.next_ms, f.rowid FROM failures f JOIN schedules s"
-    " ON s.number = f.number AND s.id = f.id AND s.offset = f.offset"
-    " WHERE f.number = ? AND (f.next_ms, f.rowid) > (?, ?) AND f.next_ms <= ?"
-    f" AND s.state & {FAILED} ORDER BY f.next_ms, f.rowid LIMIT ?"
-)
 
 
-class Reader(LaneReader):
+class Reader(DueReader):
     """Reads the cache beside its writer, always as of one commit; for one thread at a time.
 
     Every method raises CacheError when the file can't be read.
@@ -69,56 +54,6 @@ class Reader(LaneReader):
                 "SELECT id, texts FROM schemas WHERE registry = ?", (registry,)
             ).fetchall()
         return {schema_id: tuple(json.loads(texts)) for schema_id, texts in found}
-
-    def due(
-        self, number: int, after: Position, until_ms: int, limit: int, lane: int = 0
-    ) -> list[Due]:
-        """At most ``limit`` rows of a lane due at ``until_ms``, in order, past ``after``."""
-        with cache_errors(self._path):
-            found = self._connection.execute(
-                _DUE + " AND state = ? AND (due_ms, offset) > (?, ?) AND due_ms <= ?"
-                " ORDER BY due_ms, offset LIMIT ?",
-                (number, PENDING + LANE * lane, *after, until_ms, limit),
-            ).fetchall()
-        return [_due(row) for row in found]
-
-    def overtaken(self, number: int, limit: int) -> list[Due]:
-        """At most ``limit`` rows of a partition that must be re-published."""
-        with cache_errors(self._path):
-            found = self._connection.execute(
-                _DUE + f" AND state = {OVERTAKEN} ORDER BY due_ms, offset LIMIT ?", (number, limit)
-            ).fetchall()
-        return [_due(row) for row in found]
-
-    def again(
-        self, number: int, until_ms: int, limit: int, after: Position = BEFORE_ALL
-    ) -> tuple[list[Due], Position]:
-        """At most ``limit`` rows whose next attempt is due at ``until_ms``, in order.
-
-        With them the position of the last one, past which the next search may go on.
-        """
-        with cache_errors(self._path):
-            rows = self._connection.execute(_AGAIN, (number, *after, until_ms, limit)).fetchall()
-        found = [_due(row[:8], Tried(*row[8:11])) for row in rows]
-        return found, rows[-1][11:] if rows else after
-
-    def next_again_ms(self, number: int) -> int | None:
-        """When the next attempt of a partition's failed schedules is due, or None."""
-        with cache_errors(self._path):
-            (found,) = self._connection.execute(
-                "SELECT min(next_ms) FROM failures WHERE number = ?", (number,)
-            ).fetchone()
-        return None if found is None else int(found)
-
-    def next_due_ms(self, number: int, after: Position, lane: int = 0) -> int | None:
-        """When the first row of a lane past ``after`` is due, or None."""
-        with cache_errors(self._path):
-            found = self._connection.execute(
-                "SELECT due_ms FROM schedules WHERE number = ? AND state = ?"
-                " AND (due_ms, offset) > (?, ?) ORDER BY due_ms, offset LIMIT 1",
-                (number, PENDING + LANE * lane, *after),
-            ).fetchone()
-        return None if found is None else int(found[0])
 
     def checkpoints(self) -> list[tuple[Checkpoint, int]]:
         """Every partition the cache knows, and when (epoch ms) its checkpoint was written."""
@@ -295,9 +230,3 @@ class Reader(LaneReader):
 
 def _these(rows: Sequence[int]) -> tuple[str, list[object]]:
     return "WHERE s.rowid IN (SELECT value FROM json_each(?))", [json.dumps(rows)]
-
-
-def _due(row: tuple[Any, ...], tried: Tried | None = None) -> Due:
-    number, schedule_id, offset, due_ms, value, headers, state, record_ms = row
-    overtaken, kept, lane = bool(state & OVERTAKEN), unpack_headers(headers), state // LANE
-    return Due(number, schedule_id, offset, due_ms, value, kept, overtaken, tried, record_ms, lane)

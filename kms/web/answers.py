@@ -16,7 +16,7 @@ from kms.store import PageReader, Place, Waiting
 from kms.times import iso_time
 from kms.web.json_pages import Json, exact
 from kms.web.question import Question, cursor
-from kms.web.view import View
+from kms.web.view import Target, View
 
 # A page of schedules ends where one of these is reached, also where few or none were found.
 _LOOKED_AT = 5_000
@@ -62,18 +62,7 @@ def info(view: View) -> Json:
             }
             for each in view.partitions(counts)
         ],
-        "targets": [
-            {
-                "topic": each.topic[:_LONGEST_TEXT],
-                "paused": each.paused_since_ms is not None,
-                "paused_since": None
-                if each.paused_since_ms is None
-                else iso_time(each.paused_since_ms),
-                "limit_per_second": each.limit,
-                "waiting": each.waiting,
-            }
-            for each in view.targets(counts)
-        ],
+        "targets": [_target(each) for each in view.targets(counts)],
         "pending": sum(counts.pending.values()),
         "overdue": counts.overdue,
         "failed": counts.failed,
@@ -134,6 +123,17 @@ def path_of(schedule_id: bytes) -> str | None:
     """Where the schedule is found; None if its id is too long for a request."""
     path = f"/schedules/{quote(schedule_id, safe='')}"
     return path if len(path) <= _LONGEST_PATH else None
+
+
+def _target(target: Target) -> Json:
+    since_ms = target.paused_since_ms
+    return {
+        "topic": target.topic[:_LONGEST_TEXT],
+        "paused": since_ms is not None,
+        "paused_since": None if since_ms is None else iso_time(since_ms),
+        "limit_per_second": target.limit,
+        "waiting": target.waiting,
+    }
 
 
 def _since_start(consumer: ConsumerFigures, producer: ProducerFigures) -> Json:

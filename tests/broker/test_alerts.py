@@ -12,6 +12,7 @@ import pytest
 
 from kms.schedule import Schedule
 from tests.broker.cluster import Cluster, now_ms, wait_for
+from tests.broker.commands import Kms
 from tests.broker.instance import Instance
 from tests.broker.prometheus import Prometheus, Sample, prometheus
 from tests.promql import RULES, Query, asked, panel_queries, queries
@@ -43,7 +44,7 @@ class Scene(NamedTuple):
 
 @pytest.fixture
 def scene(cluster: Cluster, instance: MakeInstance, tmp_path: Path) -> Iterator[Scene]:
-    """Fired, failed, pending, cancelled, rejected and buried ones, and a cache that was damaged."""
+    """Fired, failed, pending, held, cancelled, rejected and buried ones, and a damaged cache."""
     topic, target, dead = cluster.schedule_topic(), cluster.topic(), cluster.topic()
     cache = tmp_path / "cache.sqlite"
     cache.write_bytes(b"no cache of kms" * 100)
@@ -61,6 +62,12 @@ def scene(cluster: Cluster, instance: MakeInstance, tmp_path: Path) -> Iterator[
         cluster.schedule(topic, b"failing", Schedule(0, missing, b"", b"v"))
         for number in range(20):
             cluster.schedule(topic, b"%d" % number, Schedule(now_ms(), target, b"", b"v"))
+        paused = cluster.topic()
+        commands = Kms(cluster.bootstrap, cache)
+        commands.environment["CONSUMER_GROUP_ID"] = kms.group
+        commands.ok("pause", paused)
+        kms.wait_for_log("Paused:")
+        cluster.schedule(topic, b"held", Schedule(0, paused, b"", b"v"))
         cluster.flush()
         cluster.arrived(target, 20)
         cluster.arrived(dead, 1)
@@ -97,6 +104,7 @@ def check_alerts(prometheus: Prometheus) -> None:
         "KmsDeadLetters": "firing",
         "KmsCacheRebuilt": "firing",
         "KmsFailedStay": "pending",
+        "KmsPausedForLong": "pending",
     }
     wait_for("alerts", lambda: active().items() >= expected.items())
     assert "firing" not in {state for name, state in active().items() if name not in expected}
@@ -117,7 +125,8 @@ def check_values(prometheus: Prometheus) -> None:
         "kms_group_member": 1,
         "kms_overdue_seconds": 0,
         "kms_schedules_failed": 1,
-        "sum(kms_schedules_pending)": 2,
+        "sum(kms_schedules_pending)": 3,
+        "sum(kms_schedules_held)": 1,
         'kms_cache_rebuilds_total{reason="file-unusable"}': 1,
         "sum(kms_cache_rebuilds_total)": 1,
         "kms_rebalances_total": 1,
