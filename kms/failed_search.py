@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from kms.claims import BEFORE_ALL
 from kms.due import Due
-from kms.store import Reader
+from kms.store import Attempt, Reader
 
 # They are looked at this often, and this many at a time: however many there are, they take little
 # from the others.
@@ -27,12 +27,12 @@ class FailedSearch:
         self._look_at = float("-inf")
         self._room = 0
         self._number: int | None = None  # the partition where a look begins
-        self._after = BEFORE_ALL  # and where in it
+        self._after: Attempt = BEFORE_ALL  # and past what there
 
     def begin(self, numbers: Sequence[int]) -> list[int]:
         """A new look; the partitions in the order in which they are to be asked for."""
         if self._room:
-            self._after = BEFORE_ALL  # the last one had all from there on
+            self._after = BEFORE_ALL  # the last one got to the end
         self._room = 0
         if time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + LOOK_SECONDS

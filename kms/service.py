@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import gc
 import logging
-import math
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
-from types import FrameType
+from contextlib import ExitStack, closing
 
 from kms.assignment import Assignment
 from kms.claims import Claims
@@ -34,12 +31,12 @@ from kms.rates import Rates
 from kms.registry import schemas_of
 from kms.scheduler import DueScheduler
 from kms.settings import Settings
+from kms.stop_signals import stopping_on
 from kms.store import CacheFile, PageReader, Reader, Writer
 from kms.systemd import Systemd
 from kms.web import View, WebServer, Writing, pages
 from kms.worker import Worker
 
-AGAIN_SECONDS = 0.1  # timeout(1) sends a signal twice, which is no wish to end at once
 _WATCH_SECONDS = 0.2
 _STOP_SECONDS = 30.0
 
@@ -179,7 +176,7 @@ class Service:
 
 
 def run_service(settings: Settings, ending: Ending) -> ExitCode:
-    """Run in this process until the ending, SIGTERM or Ctrl-C; a second signal leaves at once.
+    """Run in this process until the ending, SIGTERM or Ctrl-C; asked again, it leaves at once.
 
     A cache that turns out to be damaged is set aside, and a new one built, without an end of the
     process. Raises the KmsError of whatever ended it otherwise.
@@ -187,7 +184,11 @@ def run_service(settings: Settings, ending: Ending) -> ExitCode:
     checked_properties(settings)
     _collect_garbage_rarely()
     stopping, systemd = threading.Event(), Systemd()
-    with stopping_on_signals(stopping), ending.limit(stopping), ExitStack() as exits:
+    with (
+        stopping_on((signal.SIGTERM, signal.SIGINT), stopping, _leave),
+        ending.limit(stopping),
+        ExitStack() as exits,
+    ):
         file = ending.open_cache(settings.kms_cache, stopping)
         if file is not None:
             exits.enter_context(closing(file))
@@ -205,27 +206,6 @@ def run_service(settings: Settings, ending: Ending) -> ExitCode:
     ending.raise_for_timeout()
     _log.info("kms ended; everything it had begun is finished or undone.")
     return ExitCode.OK
-
-
-@contextmanager
-def stopping_on_signals(stopping: threading.Event) -> Iterator[None]:
-    """SIGTERM and Ctrl-C set ``stopping`` while inside; asked again, the process ends at once."""
-    asked_at = math.inf
-
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        nonlocal asked_at
-        now = time.monotonic()
-        if now - asked_at > AGAIN_SECONDS:
-            os._exit(128 + number)
-        asked_at = min(asked_at, now)
-        stopping.set()
-
-    before = {each: signal.signal(each, on_signal) for each in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 def _collect_garbage_rarely() -> None:
@@ -246,3 +226,7 @@ def _end(worker: Worker, systemd: Systemd) -> None:
         systemd.waits(f"Stopping: waiting for the {worker.name} thread.")
     if not ended:
         _log.error("The %s thread did not end in %.0f s.", worker.name, _STOP_SECONDS)
+
+
+def _leave(number: int) -> None:
+    os._exit(128 + number)

@@ -8,10 +8,8 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
-from types import FrameType
 
 import typer
 from rich.console import Console
@@ -27,8 +25,10 @@ from kms.formats import AVRO
 from kms.kafka import Admin, Sender, Tail, TailRecord, TopicPartition, read_all
 from kms.schedule import Schedule
 from kms.settings import Settings
+from kms.stop_signals import stopping_on
 from kms.topics import recommended_config
 
+_SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 _START_SECONDS = 60.0
 _FIRE_SECONDS = 20.0  # after the last due time
 _POLL_SECONDS = 0.1
@@ -53,9 +53,7 @@ def demo(settings: Settings) -> None:
 
     Example: `python kms.py demo --kafka-brokers localhost:9092`
     """
-    demonstration = Demo(settings)
-    with demonstration.signals():
-        raise typer.Exit(demonstration.run())
+    raise typer.Exit(Demo(settings).run())
 
 
 class Demo:
@@ -72,19 +70,19 @@ class Demo:
         self._source, self._target = f"{name}-schedules", f"{name}-messages"
         self._console = Console(highlight=False, soft_wrap=True)
         self._stopping = threading.Event()
-        self._signal = 0
         self._service: ServiceProcess | None = None
         self._began = time.monotonic()
 
     def run(self) -> int:
         """Show it all; answers the exit code."""
-        try:
-            found = self._run()
-        except _StoppedError:
-            self._say("stopped", "before the end")
-            return 128 + self._signal
-        except KmsError as error:
-            found = [str(error)]
+        with stopping_on(_SIGNALS, self._stopping, self._leave) as asked:
+            try:
+                found = self._run()
+            except _StoppedError:
+                self._say("stopped", "before the end")
+                return 128 + asked.number
+            except KmsError as error:
+                found = [str(error)]
         for problem in found:
             self._say("wrong", problem, "bold red")
         if not found:
@@ -95,17 +93,6 @@ class Demo:
                 "bold green",
             )
         return ExitCode.FAILED if found else ExitCode.OK
-
-    @contextmanager
-    def signals(self) -> Iterator[None]:
-        """Ctrl-C, SIGTERM and SIGHUP end it in order while inside."""
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before = {number: signal.signal(number, self._on_signal) for number in numbers}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def _run(self) -> list[str]:
         with ExitStack() as exits:
@@ -217,13 +204,10 @@ class Demo:
         if self._stopping.wait(seconds):
             raise _StoppedError
 
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if self._stopping.is_set():  # asked twice: now
-            if self._service is not None:
-                self._service.kill()
-            os._exit(128 + number)
-        self._signal = number
-        self._stopping.set()
+    def _leave(self, number: int) -> None:
+        if self._service is not None:
+            self._service.kill()
+        os._exit(128 + number)
 
     def _say_log(self, line: str) -> None:
         self._say("log", line, "dim")

@@ -8,8 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from types import FrameType
+from contextlib import closing
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -22,9 +21,11 @@ from kms.cli.found import Found, due_text, read
 from kms.cli.listing import Layout, exact
 from kms.cli.values import shown
 from kms.settings import Settings
+from kms.stop_signals import stopping_on
 from kms.store import Filter
 from kms.watched import Sight, Watcher
 
+_SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 _PAUSE_SECONDS = 1.0
 _HEAD_LINES = 20  # to a pipe, between two lines that name the columns
 _SLOW = 10  # a second: has a decimal
@@ -34,8 +35,11 @@ _WIDTHS = 24, 10, 8, 11, 9, 18, 24
 
 def watch(settings: Settings, wanted: Filter, limit: int, layout: Layout) -> None:
     """Show what goes on until Ctrl-C or SIGTERM; raises CacheError if there is nothing to see."""
-    console = Console(highlight=False)
-    with _stopping() as stop, closing(Watcher(settings, wanted, limit)) as watcher:
+    console, stop = Console(highlight=False), threading.Event()
+    with (
+        stopping_on(_SIGNALS, stop, lambda _: None, to_the_end=True),
+        closing(Watcher(settings, wanted, limit)) as watcher,
+    ):
         sight = watcher.look()  # its errors are to be read, not to be wiped off the screen
         if layout == "json" or not console.is_terminal:
             for line in _lines(layout):
@@ -48,25 +52,6 @@ def watch(settings: Settings, wanted: Filter, limit: int, layout: Layout) -> Non
         with Live(_picture(sight), console=console, screen=True, auto_refresh=False) as live:
             while not stop.wait(_PAUSE_SECONDS):
                 live.update(_picture(watcher.look()), refresh=True)
-
-
-@contextmanager
-def _stopping() -> Iterator[threading.Event]:
-    """Set by Ctrl-C and the like, so that the terminal is left as it was."""
-    stop = threading.Event()
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, on_signal) for number in numbers}
-    try:
-        yield stop
-    finally:
-        # Some send the signal twice, like timeout(1): the second must not make an error of the end.
-        # Not by our handler: Python takes that away while it ends, and the signal would kill.
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_IGN if stop.is_set() else handler)
 
 
 def _lines(layout: Layout) -> Iterator[Any]:

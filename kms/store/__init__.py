@@ -5,6 +5,7 @@ process; it may be thrown away at any time, for the topic is the truth.
 """
 
 from kms.store.condition import damage, holder, problem_of
+from kms.store.dues import Attempt
 from kms.store.file import SQLITE_VERSION, CacheFile
 from kms.store.filters import By, Filter
 from kms.store.pages import PageReader, Place, Waiting
@@ -15,6 +16,7 @@ from kms.store.writer import Checkpoint, Folded, PartitionRows, Writer
 
 __all__ = [
     "SQLITE_VERSION",
+    "Attempt",
     "By",
     "CacheFile",
     "Checkpoint",

@@ -10,6 +10,8 @@ from kms.store.bulk import unpack_headers
 from kms.store.file import FAILED, LANE, OVERTAKEN, PENDING, cache_errors
 from kms.store.lanes import LaneReader
 
+Attempt = tuple[int, int]  # when the next one is due (ms), and its row: the order of attempts
+
 _DUE = (
     "SELECT number, id, offset, due_ms, value, headers, state, record_ms FROM schedules"
     " WHERE number = ?"
@@ -20,9 +22,13 @@ _AGAIN = (
     " s.record_ms,"
     " f.attempts, f.since_ms, f.reason, f.next_ms, f.rowid FROM failures f JOIN schedules s"
     " ON s.number = f.number AND s.id = f.id AND s.offset = f.offset"
-    " WHERE f.number = ? AND (f.next_ms, f.rowid) > (?, ?) AND f.next_ms <= ?"
-    f" AND s.state & {FAILED} ORDER BY f.next_ms, f.rowid LIMIT ?"
+    f" WHERE f.number = ? AND {{range}} AND s.state & {FAILED}"
+    " ORDER BY f.next_ms, f.rowid LIMIT ?"
 )
+# Not (next_ms, rowid) > (?, ?): SQLite would walk over all that have the same next_ms, and after
+# a start all of them have.
+_REST = _AGAIN.format(range="f.next_ms = ? AND f.rowid > ?")
+_LATER = _AGAIN.format(range="f.next_ms > ? AND f.next_ms <= ?")
 
 
 class DueReader(LaneReader):
@@ -49,14 +55,16 @@ class DueReader(LaneReader):
         return [_due(row) for row in found]
 
     def again(
-        self, number: int, until_ms: int, limit: int, after: Position = BEFORE_ALL
-    ) -> tuple[list[Due], Position]:
+        self, number: int, until_ms: int, limit: int, after: Attempt = BEFORE_ALL
+    ) -> tuple[list[Due], Attempt]:
         """At most ``limit`` rows whose next attempt is due at ``until_ms``, in order.
 
-        With them the position of the last one, past which the next search may go on.
+        With them the last one's place in that order, past which the next search may go on.
         """
         with cache_errors(self._path):
-            rows = self._connection.execute(_AGAIN, (number, *after, until_ms, limit)).fetchall()
+            rows = self._connection.execute(_REST, (number, *after, limit)).fetchall()
+            later = number, after[0], until_ms, limit - len(rows)
+            rows += self._connection.execute(_LATER, later).fetchall()
         found = [_due(row[:8], Tried(*row[8:11])) for row in rows]
         return found, rows[-1][11:] if rows else after
 

@@ -64,7 +64,7 @@ def info(view: View) -> Json:
         ],
         "targets": [_target(each) for each in view.targets(counts)],
         "pending": sum(counts.pending.values()),
-        "overdue": counts.overdue,
+        "overdue": view.overdue(counts),
         "failed": counts.failed,
         "to_load": view.consumer.left_to_load,
         "since_start": _since_start(view.consumer, view.producer),

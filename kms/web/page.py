@@ -109,7 +109,7 @@ def _figures(view: View, counts: Counts, recent: Sequence[Fired]) -> Row:
     late_ms = median(each.late_ms for each in recent) if recent else None
     return {
         "pending": sum(counts.pending.values()),
-        "overdue": counts.overdue,
+        "overdue": view.overdue(counts),
         "failed_count": counts.failed,
         "within_hour": sum(counts.hour),
         "within_day": sum(counts.day),
@@ -202,8 +202,13 @@ def _targets(view: View, counts: Counts) -> Row:
         for each in view.targets(counts)
     ]
     found.sort(key=lambda row: not row["paused"])
-    paused = sum(bool(row["paused"]) for row in found)
-    return {"targets": found[:_ROWS], "more_targets": len(found[_ROWS:]), "paused": paused}
+    count = sum(bool(row["paused"]) for row in found)
+    said = f"{count} target{'s' * (count > 1)} paused" if count else ""
+    return {
+        "targets": found[:_ROWS],
+        "more_targets": len(found[_ROWS:]),
+        "paused": "all targets paused" if view.is_all_paused() else said,
+    }
 
 
 def _partitions(view: View, counts: Counts) -> Row:

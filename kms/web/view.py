@@ -16,6 +16,7 @@ from kms.figures import ConsumerFigures, ProducerFigures
 from kms.gate import Gate
 from kms.heartbeat import Heartbeat
 from kms.kafka import TopicPartition, instance_name, rebalance_timeout_ms
+from kms.pauses import ALL
 from kms.schedule import Schedule
 from kms.settings import Settings
 from kms.store import PageReader, Waiting
@@ -58,7 +59,7 @@ class Counts(NamedTuple):
     at_ms: int
     pending: Mapping[int, int]  # by the partition's number
     failed: int
-    overdue: int
+    overdue: int  # unless all are paused: then they are held back
     hour: Sequence[int]  # the next one, in HOUR_BARS parts
     day: Sequence[int]  # the next one, in DAY_BARS parts
     held_back: Mapping[str, int]  # due, and waiting for their target topic
@@ -162,10 +163,19 @@ class View:
         """The target topics that are paused, have a limit, or are waited for; by name."""
         paused, limits = self._gate.pauses.since_ms(), self._gate.rates.limits
         waiting = {topic: count for topic, count in counts.held_back.items() if count}
-        return [
-            Target(topic, paused.get(topic), limits.get(topic), waiting.get(topic, 0))
-            for topic in sorted({*paused, *limits, *waiting})
-        ]
+        if ALL in paused:  # then what is due waits where it is, and for nobody in particular
+            waiting[ALL] = counts.overdue
+        names = sorted({*paused, *limits, *waiting})
+        since_ms = {topic: paused.get(topic, paused.get(ALL)) for topic in names}
+        return [Target(it, since_ms[it], limits.get(it), waiting.get(it, 0)) for it in names]
+
+    def overdue(self, counts: Counts) -> int:
+        """How many are due, not fired, and not held back."""
+        return 0 if self.is_all_paused() else counts.overdue
+
+    def is_all_paused(self) -> bool:
+        """Whether nothing may be sent anywhere."""
+        return self._gate.pauses.all_are()
 
     def counts(self, reader: PageReader) -> Counts:
         """A moment old at most, more where counting takes long; inside ``reading``."""

@@ -215,8 +215,9 @@ def _watch_through_a_pipe(environment: dict[str, str], fire: Callable[[], None])
                 rate = found["received_per_second" if source == "cache" else "fired_per_second"]
                 if rate and "later" in [each["id"] for each in found["next"]]:
                     break
-            while process.poll() is None:  # up to its very end, where a second one may come too
+            for _ in range(30_000):  # up to its very end, where a second one may come too
                 process.send_signal(signal.SIGINT)
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(0.001)
+                    break
             assert process.returncode == 0

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sqlite3
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from kms import service
 from kms.schedule import Schedule
+from kms.stop_signals import AGAIN_SECONDS
 from tests.broker.cluster import Cluster, now_ms, wait_for
 from tests.broker.instance import Instance
 
@@ -44,35 +42,9 @@ def test_a_second_ctrl_c_leaves_at_once(cluster: Cluster, instance: MakeInstance
     kms.wait_for_log("kms runs")
     kms.signal(signal.SIGINT)
     kms.wait_for_log("Stopping")
-    time.sleep(service.AGAIN_SECONDS)  # sooner it would not count
+    time.sleep(AGAIN_SECONDS)  # sooner it would not count
     kms.signal(signal.SIGINT)
     assert kms.ended(5) == 128 + signal.SIGINT
-
-
-def test_a_signal_sent_twice_at_once_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    ends: list[int] = []
-    monkeypatch.setattr(os, "_exit", ends.append)
-    stopping = threading.Event()
-    with service.stopping_on_signals(stopping):
-        for _ in range(2):  # as timeout(1) does
-            os.kill(os.getpid(), signal.SIGTERM)
-        assert stopping.is_set()
-        assert ends == []
-        time.sleep(service.AGAIN_SECONDS)
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert ends == [128 + signal.SIGTERM]
-
-
-def test_a_signal_while_it_stops_by_itself_does_not_end_it_at_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    ends: list[int] = []
-    monkeypatch.setattr(os, "_exit", ends.append)
-    stopping = threading.Event()
-    with service.stopping_on_signals(stopping):
-        stopping.set()  # its time is over
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert ends == []
 
 
 def test_a_second_process_on_the_same_cache_is_refused(

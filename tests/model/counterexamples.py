@@ -12,6 +12,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.model import rules
 from tests.model.instance import PRODUCER, SCHEDULER
+from tests.model.kafka import TARGET
 from tests.model.steps import HOUR_MS
 from tests.model.test_delivery_model import Delivery, Step
 
@@ -37,6 +38,7 @@ STEPS_FOR: Mapping[str, Sequence[Step]] = {
     rules.RETENTION: [UPDATE, CANCEL, READ, RESTART, WAIT],
     rules.CLAIMS: [UPDATE, CANCEL, READ, FIRE, ("go_on", SCHEDULER, 0, 0)],
     rules.COPY_CHECK: [UPDATE, READ, FIRE, BEGIN],
+    rules.PAUSES: [UPDATE, READ, ("hold", TARGET), ("hear", 0), FIRE],
     rules.COMPACTION_LAG: [UPDATE, READ, FIRE, CLEAN],
     rules.CANCEL_LAG: [UPDATE, CANCEL, READ, READ_BUSILY, BEGIN, GO_ON, CLEAN],
     rules.READ_IN_TIME: [UPDATE, CANCEL, READ, WAIT],

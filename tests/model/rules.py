@@ -13,8 +13,12 @@ FIRED_OFFSET = "the fired offset in the tombstone"
 RETENTION = "the retention rule"
 CLAIMS = "the claims checked before producing"
 COPY_CHECK = "the look at what was written under a copy's id"
+PAUSES = "the gate asked before producing"
 
-RULES = (OFFSETS, STABLE_WAIT, HIGH_WATERMARK, FIRED_OFFSET, RETENTION, CLAIMS, COPY_CHECK)
+RULES = (
+    *(OFFSETS, STABLE_WAIT, HIGH_WATERMARK, FIRED_OFFSET, RETENTION, CLAIMS, COPY_CHECK),
+    PAUSES,
+)
 
 COMPACTION_LAG = "an overtaken update is re-published before the cleaner gets to it"
 CANCEL_LAG = "a cancel that meets a firing is read by all before the cleaner gets to it"

@@ -142,22 +142,31 @@ def test_what_is_paused_or_has_a_limit_is_told(site: Site) -> None:
     site.assign()
     for index in range(3):
         site.put(b"%d" % index, Schedule(5, "paused", b"", b""), waits_for="paused")
+    site.put(b"due", Schedule(5, "any", b"", b""))
     site.gate.rates.limits |= {f"limited-{index:02}": 1e6 for index in range(15)}
     site.gate.pauses.replace({topic: NOT_PAUSED.paused(1_000) for topic in ("paused", ALL)})
     page = parsed(site)
     assert "not ready" not in page.text
-    assert "ready paused" in re.sub(r"\s+", " ", page.text)
+    numbers = re.sub(r"\s+", " ", page.text)
+    assert "ready all targets paused" in numbers
+    assert "Overdue0" in numbers
     since = "pausedsince 1970-01-01 00:00:01Z"
     assert page.rows("targets")[:3] == [
-        ["all of them", since, "", "0"],
-        ["paused", since, "", "3"],
-        ["limited-00", "open", "1,000,000", "0"],
+        ["all of them", since, "", "1"],
+        ["limited-00", since, "1,000,000", "0"],
+        ["limited-01", since, "1,000,000", "0"],
     ]
     assert "and 3 more" in page.text
-    site.gate.pauses.replace({})
     site.gate.rates.limits = {"slow": 2.5}
+    site.gate.pauses.replace({"paused": NOT_PAUSED.paused(1_000)})
     page = parsed(site)
-    assert "ready paused" not in re.sub(r"\s+", " ", page.text)
+    numbers = re.sub(r"\s+", " ", page.text)
+    assert "ready 1 target paused" in numbers
+    assert "Overdue1" in numbers
+    assert page.rows("targets") == [["paused", since, "", "3"], ["slow", "open", "2.5", "0"]]
+    site.gate.pauses.replace({})
+    page = parsed(site)
+    assert "paused" not in page.text.partition("Pending")[0]
     assert page.rows("targets") == [["paused", "open", "", "3"], ["slow", "open", "2.5", "0"]]
 
 
