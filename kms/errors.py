@@ -108,6 +108,10 @@ class BrokenProducerError(KafkaError):
     """The producer and the broker disagree on its transaction; a new producer can go on."""
 
 
+class CommitInDoubtError(KafkaError):
+    """Whether a transaction was committed is not known: who begins anew reads it from the topic."""
+
+
 class FencedError(KafkaError):
     """Another instance with the same identity took over; this one must end."""
 

@@ -17,7 +17,7 @@ from kms.control import Control
 from kms.delivery import AtLeastOnce, Delivery, ExactlyOnce
 from kms.due import DueQueue
 from kms.ending import Ending, Work
-from kms.errors import CacheDamagedError, ExitCode, KmsError
+from kms.errors import CacheDamagedError, CommitInDoubtError, ExitCode, KmsError
 from kms.failures import Failures
 from kms.figures import FILE_UNUSABLE
 from kms.formats import Schemas, formats_of
@@ -39,6 +39,7 @@ from kms.worker import Worker
 
 _WATCH_SECONDS = 0.2
 _STOP_SECONDS = 30.0
+_AGAIN_SECONDS = 1.0  # before it begins anew
 
 _log = logging.getLogger(__name__)
 
@@ -178,8 +179,8 @@ class Service:
 def run_service(settings: Settings, ending: Ending) -> ExitCode:
     """Run in this process until the ending, SIGTERM or Ctrl-C; asked again, it leaves at once.
 
-    A cache that turns out to be damaged is set aside, and a new one built, without an end of the
-    process. Raises the KmsError of whatever ended it otherwise.
+    Without an end of the process a cache that turns out to be damaged is set aside, and a new one
+    built; and it begins anew where a commit is in doubt. Raises the KmsError of all else.
     """
     checked_properties(settings)
     _collect_garbage_rarely()
@@ -198,6 +199,9 @@ def run_service(settings: Settings, ending: Ending) -> ExitCode:
                 break
             except CacheDamagedError as error:
                 file.replace(str(error))
+            except CommitInDoubtError as error:
+                _log.warning("%s Beginning anew finds out: nothing is lost or sent twice.", error)
+                stopping.wait(_AGAIN_SECONDS)
             except KmsError:
                 raise
             except Exception:  # noqa: BLE001 - the last stop: said whole, the exit code says it

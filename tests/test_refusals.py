@@ -5,7 +5,7 @@ from __future__ import annotations
 import confluent_kafka as ck
 import pytest
 
-from kms.errors import KafkaError, UndeliverableError
+from kms.errors import AbortTransactionError, FencedError, KafkaError, UndeliverableError
 from kms.kafka import refusals
 from kms.kafka.errors import translated
 from kms.kafka.refusals import Refusals
@@ -95,3 +95,11 @@ def test_a_missing_acl_is_named(code: int, acl: str) -> None:
     assert "docs/security.md" in str(error)
     expected = code == ck.KafkaError.TOPIC_AUTHORIZATION_FAILED
     assert type(error) is (UndeliverableError if expected else KafkaError)
+
+
+def test_a_static_member_that_joined_anew_fences_its_own_offsets() -> None:
+    """The transaction is aborted; another instance with its name is told by the consumer."""
+    code = ck.KafkaError.FENCED_INSTANCE_ID
+    of_offsets = translated(ck.KafkaError(code, txn_requires_abort=True), "Sending offsets")
+    assert isinstance(of_offsets, AbortTransactionError)
+    assert isinstance(translated(ck.KafkaError(code), "Polling"), FencedError)

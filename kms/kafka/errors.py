@@ -117,6 +117,10 @@ def translated(error: ck.KafkaError, doing: str) -> errors.KafkaError:
     code = error.code()
     if code in _ACLS:
         text += f"; the ACLs must allow {_ACLS[code]}, see docs/security.md"
+    if code == ck.KafkaError.FENCED_INSTANCE_ID and error.txn_requires_abort():
+        # The offsets of a static member that was paused and has joined anew: it was fenced by
+        # itself. If it was by another instance, the consumer is told too, and ends.
+        return errors.AbortTransactionError(text)
     # A consumer's fatal errors come as _FATAL, with the cause in the text only.
     if code in _FENCED or (code == ck.KafkaError._FATAL and "fenced" in error.str()):
         return errors.FencedError(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple, NoReturn, Protocol
 
@@ -13,6 +14,8 @@ import confluent_kafka as ck
 from kms.errors import (
     AbortTransactionError,
     BrokenProducerError,
+    CommitInDoubtError,
+    FencedError,
     KafkaError,
     RetriableKafkaError,
     UndeliverableError,
@@ -149,8 +152,9 @@ class TransactionalWriter(_Producer):
 
     Every method raises AbortTransactionError when the running transaction must be aborted,
     FencedError when another instance took over, BrokenProducerError when only a new producer can
-    go on. While the cluster is out of reach it tries again, until ``give_up`` (see ``start``)
-    says so: then it raises RetriableKafkaError.
+    go on: also where the broker ended a transaction at its timeout. While the cluster is out of
+    reach it tries again, until ``give_up`` (see ``start``) says so: then it raises
+    RetriableKafkaError.
     """
 
     def __init__(self, settings: Settings, purpose: str = "") -> None:
@@ -159,6 +163,7 @@ class TransactionalWriter(_Producer):
         self._calls = BoundedCalls("transactions")
         self._id = transactional_id(settings, purpose)
         self._timeout_seconds = settings.kms_transaction_timeout_ms / 1000
+        self._began_at = math.inf
 
     def start(self, give_up: Callable[[], bool]) -> None:
         """Get the producer's id; ends at once what a former run left open."""
@@ -167,6 +172,7 @@ class TransactionalWriter(_Producer):
 
     def begin(self) -> None:
         """Start a transaction."""
+        self._began_at = time.monotonic()
         with kafka_errors("Beginning a transaction"):
             self._client.begin_transaction()
 
@@ -181,7 +187,8 @@ class TransactionalWriter(_Producer):
         """Send the consumer's offsets, if there are any, and commit.
 
         The group coordinator refuses the offsets of an instance that no longer owns the
-        partitions, and with them everything in the transaction.
+        partitions, and with them everything in the transaction. CommitInDoubtError if Kafka does
+        not say whether it was committed.
         """
         if offsets:
             self._send_offsets(offsets, group_metadata)
@@ -189,8 +196,10 @@ class TransactionalWriter(_Producer):
             self._until_done("Committing a transaction", self._client.commit_transaction)
         except BrokenProducerError as error:
             # Committed or not: a new producer could not tell, and firing again might be twice.
-            # The next start waits until it is decided and reads the answer from the topic.
-            raise KafkaError(f"{error}. Start again: nothing is lost.") from error
+            # A start waits until it is decided and reads the answer from the topic.
+            raise CommitInDoubtError(
+                f"Whether a transaction was committed is not known: {error}."
+            ) from error
 
     def abort(self) -> None:
         """Undo everything since ``begin``; BrokenProducerError if that can't be had in time."""
@@ -200,7 +209,7 @@ class TransactionalWriter(_Producer):
         self._until_done("Aborting a transaction", self._client.abort_transaction, deadline)
 
     def _raise_refusal(self, error: ck.KafkaException, doing: str) -> NoReturn:
-        problem = translated(error.args[0], doing)
+        problem = self._unless_late(translated(error.args[0], doing))
         if error.args[0].code() != ck.KafkaError._STATE and not isinstance(
             problem, AbortTransactionError
         ):
@@ -216,7 +225,7 @@ class TransactionalWriter(_Producer):
         positions = [ck.TopicPartition(*where, offset) for where, offset in offsets.items()]
         doing = "Sending offsets to the transaction"
         try:
-            with kafka_errors(doing):
+            with self._errors(doing):
                 self._calls.call(
                     doing,
                     lambda seconds: self._client.send_offsets_to_transaction(
@@ -234,7 +243,7 @@ class TransactionalWriter(_Producer):
     ) -> None:
         while True:
             try:
-                with kafka_errors(doing):
+                with self._errors(doing):
                     return self._calls.call(doing, call, _CALL_SECONDS)
             except RetriableKafkaError as error:
                 if self._give_up():
@@ -243,6 +252,27 @@ class TransactionalWriter(_Producer):
                     raise BrokenProducerError(str(error)) from error
                 self._outages.say(str(error))
                 time.sleep(0.01)  # librdkafka has waited already, unless it failed at once
+
+    @contextmanager
+    def _errors(self, doing: str) -> Iterator[None]:
+        try:
+            with kafka_errors(doing):
+                yield
+        except FencedError as error:
+            raise self._unless_late(error) from error
+
+    def _unless_late(self, error: KafkaError) -> KafkaError:
+        """The same, unless the broker has fenced this producer at its transaction's timeout.
+
+        It answers as if another instance had done that, and librdkafka makes no difference.
+        """
+        age_seconds = time.monotonic() - self._began_at
+        if not isinstance(error, FencedError) or age_seconds < self._timeout_seconds:
+            return error
+        return BrokenProducerError(
+            f"a transaction was not at its end after {age_seconds:.0f} s, and Kafka ends them "
+            f"after {self._timeout_seconds:.0f} (KMS_TRANSACTION_TIMEOUT_MS)"
+        )
 
 
 class PlainWriter(_Producer):

@@ -37,8 +37,7 @@ SETTINGS = {
 LONGEST_FAULT_SECONDS = 12.0  # with what follows it; see Stream for why it matters
 LONGEST_OUTAGE_SECONDS = 5.0  # of the registry, whose start takes as long
 SETTLE_SECONDS = 180.0
-FENCED, KAFKA, ENDED = 6, 5, 0
-IN_DOUBT = "Start again: nothing is lost."  # of a commit that nobody can know of
+FENCED, ENDED = 6, 0
 
 VARIABLES = {
     "json": "JSON_SCHEDULE_TOPICS",
@@ -239,8 +238,7 @@ class Walk:
             code = each.process.poll()
             if code is None:
                 continue
-            in_doubt = code == KAFKA and IN_DOUBT in each.log
-            if not in_doubt and code not in (ENDED, FENCED, -signal.SIGKILL, -signal.SIGTERM):
+            if code not in (ENDED, FENCED, -signal.SIGKILL, -signal.SIGTERM):
                 self.crashes.append(f"exit code {code}:\n{each.log[-2000:]}")
             each.start()
 
