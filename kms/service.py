@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 
 from kms.assignment import Assignment
 from kms.claims import Claims
@@ -17,7 +17,14 @@ from kms.control import Control
 from kms.delivery import AtLeastOnce, Delivery, ExactlyOnce
 from kms.due import DueQueue
 from kms.ending import Ending, Work
-from kms.errors import CacheDamagedError, CommitInDoubtError, ExitCode, KmsError
+from kms.errors import (
+    CacheDamagedError,
+    CacheError,
+    CommitInDoubtError,
+    ExitCode,
+    KafkaError,
+    KmsError,
+)
 from kms.failures import Failures
 from kms.figures import FILE_UNUSABLE
 from kms.formats import Schemas, formats_of
@@ -60,7 +67,7 @@ class Service:
                 exits.callback(schemas.close)
             self._wire(settings, file, scheduler_reader, schemas)
             self._ending_reader = exits.enter_context(closing(Reader(file.path)))
-            self._workers: list[Worker] = [
+            self.workers: list[Worker] = [
                 *(self.scheduler, self.producer, self.consumer, self.control)
             ]
             figures = self.consumer.figures, self.producer.figures
@@ -72,8 +79,8 @@ class Service:
                 self._claims,
                 *figures,
                 self._gate,
-                {worker.name: worker.heartbeat for worker in self._workers},
-                stopping=lambda: any(worker.stopping.is_set() for worker in self._workers),
+                {worker.name: worker.heartbeat for worker in self.workers},
+                stopping=lambda: any(worker.stopping.is_set() for worker in self.workers),
             )
             writing = exits.enter_context(closing(Writing(self._view, schemas)))
             page = MetricsPage(FiguresCollector(*figures, metrics_reader, self._gate))
@@ -86,7 +93,7 @@ class Service:
 
         The thread's error is raised then.
         """
-        workers = self._workers
+        workers = self.workers
         self._say_hello()
         with self._exits:
             check_access(
@@ -179,8 +186,8 @@ class Service:
 def run_service(settings: Settings, ending: Ending) -> ExitCode:
     """Run in this process until the ending, SIGTERM or Ctrl-C; asked again, it leaves at once.
 
-    Without an end of the process a cache that turns out to be damaged is set aside, and a new one
-    built; and it begins anew where a commit is in doubt. Raises the KmsError of all else.
+    It begins anew by itself with a new cache where that turns out to be damaged, and where a commit
+    is in doubt. Raises the KmsError of all else.
     """
     checked_properties(settings)
     _collect_garbage_rarely()
@@ -193,14 +200,20 @@ def run_service(settings: Settings, ending: Ending) -> ExitCode:
         file = ending.open_cache(settings.kms_cache, stopping)
         if file is not None:
             exits.enter_context(closing(file))
+        service: Service | None = None
         while file is not None and not stopping.is_set():
             try:
-                Service(settings, file, systemd).run(stopping, ending)
+                service = Service(settings, file, systemd)
+                service.run(stopping, ending)
                 break
             except CacheDamagedError as error:
+                _check_ended(service, error)
                 file.replace(str(error))
             except CommitInDoubtError as error:
-                _log.warning("%s Beginning anew finds out: nothing is lost or sent twice.", error)
+                if stopping.is_set():
+                    raise
+                _check_ended(service, error)
+                _log.warning("%s Beginning anew.", error)
                 stopping.wait(_AGAIN_SECONDS)
             except KmsError:
                 raise
@@ -210,6 +223,21 @@ def run_service(settings: Settings, ending: Ending) -> ExitCode:
     ending.raise_for_timeout()
     _log.info("kms ended; everything it had begun is finished or undone.")
     return ExitCode.OK
+
+
+def _check_ended(service: Service | None, error: KmsError) -> None:
+    """Raise what keeps another one from beginning in this process, in place of ``error``.
+
+    A thread that hangs may write the cache behind its back, if it ever comes back; and who was
+    fenced has a successor already.
+    """
+    workers = [] if service is None else service.workers
+    hanging = [worker.name for worker in workers if not worker.join(0.0)]
+    if hanging:
+        raise KafkaError(f"{error} The {hanging[0]} thread hangs, so the process ends.")
+    for worker in workers:
+        with suppress(CacheError, CommitInDoubtError):
+            worker.raise_for_error()
 
 
 def _collect_garbage_rarely() -> None:

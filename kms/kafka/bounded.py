@@ -49,3 +49,4 @@ class BoundedCalls:
                 answer.put(error)
             else:
                 answer.put(None)
+            del function, answer  # what they hold must not live until the next call

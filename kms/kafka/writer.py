@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, NamedTuple, NoReturn, Protocol
 
@@ -27,6 +27,7 @@ from kms.kafka.values import TopicPartition
 from kms.schedule import Header
 from kms.settings import Settings
 from kms.settings_values import TOPIC_NAME
+from kms.times import now_ms
 
 _CALL_SECONDS = 5.0  # how long one call may hold the thread before it looks whether to stop
 _OFFSETS_SECONDS = 2.0
@@ -163,7 +164,7 @@ class TransactionalWriter(_Producer):
         self._calls = BoundedCalls("transactions")
         self._id = transactional_id(settings, purpose)
         self._timeout_seconds = settings.kms_transaction_timeout_ms / 1000
-        self._began_at = math.inf
+        self._began_at = self._began_ms = math.inf
 
     def start(self, give_up: Callable[[], bool]) -> None:
         """Get the producer's id; ends at once what a former run left open."""
@@ -172,7 +173,7 @@ class TransactionalWriter(_Producer):
 
     def begin(self) -> None:
         """Start a transaction."""
-        self._began_at = time.monotonic()
+        self._began_at, self._began_ms = time.monotonic(), now_ms()
         with kafka_errors("Beginning a transaction"):
             self._client.begin_transaction()
 
@@ -198,7 +199,8 @@ class TransactionalWriter(_Producer):
             # Committed or not: a new producer could not tell, and firing again might be twice.
             # A start waits until it is decided and reads the answer from the topic.
             raise CommitInDoubtError(
-                f"Whether a transaction was committed is not known: {error}."
+                f"Whether a transaction was committed is not known: {error}. Who begins anew finds "
+                "out: nothing is lost or sent twice."
             ) from error
 
     def abort(self) -> None:
@@ -209,15 +211,18 @@ class TransactionalWriter(_Producer):
         self._until_done("Aborting a transaction", self._client.abort_transaction, deadline)
 
     def _raise_refusal(self, error: ck.KafkaException, doing: str) -> NoReturn:
-        problem = self._unless_late(translated(error.args[0], doing))
-        if error.args[0].code() != ck.KafkaError._STATE and not isinstance(
-            problem, AbortTransactionError
-        ):
-            raise problem from error
-        # The transaction failed while its batch was still being produced. With what, librdkafka
-        # tells who tries to commit it: one that failed can't be committed.
+        problem, code = translated(error.args[0], doing), error.args[0].code()
         doing = "A transaction"
-        with kafka_errors(doing):
+        # It failed while its batch was still being produced. With what, librdkafka tells who tries
+        # to end it: for good, like one that was fenced, who aborts it, otherwise who commits it,
+        # for what failed can't be committed.
+        if code == ck.KafkaError._FATAL:
+            with suppress(RetriableKafkaError), self._errors(doing):
+                self._calls.call(doing, self._client.abort_transaction, _CALL_SECONDS)
+            raise BrokenProducerError(str(problem)) from error
+        if code != ck.KafkaError._STATE and not isinstance(problem, AbortTransactionError):
+            raise problem from error
+        with self._errors(doing):
             self._calls.call(doing, self._client.commit_transaction, _CALL_SECONDS)
         raise KafkaError("A failed transaction was committed. Start again.") from error
 
@@ -266,7 +271,9 @@ class TransactionalWriter(_Producer):
 
         It answers as if another instance had done that, and librdkafka makes no difference.
         """
-        age_seconds = time.monotonic() - self._began_at
+        # The one clock may stand still while a machine is suspended, the other one may be set.
+        elapsed_seconds = (now_ms() - self._began_ms) / 1000
+        age_seconds = max(time.monotonic() - self._began_at, elapsed_seconds)
         if not isinstance(error, FencedError) or age_seconds < self._timeout_seconds:
             return error
         return BrokenProducerError(

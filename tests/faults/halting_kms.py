@@ -1,9 +1,10 @@
 """``kms.py run`` that halts itself at a chosen point of a transaction; for the fault tests.
 
-The environment says where: HALT_AT is ``begin`` (nothing produced yet), ``produced`` (the batch
-is produced, its offsets not sent) or ``offsets`` (offsets sent, not committed). HALT_HOW is
-``stop`` (SIGSTOP to itself, once) or ``hold`` (wait while the file HALT_FILE exists). LIVE_MS is
-after which silence of a thread it is no longer live, instead of a minute.
+The environment says where: HALT_AT is ``begin`` (nothing produced yet), ``producing`` (some of the
+batch is produced), ``produced`` (the batch is produced, its offsets not sent) or ``offsets``
+(offsets sent, not committed). HALT_HOW is ``stop`` (SIGSTOP to itself, once) or ``hold`` (wait
+while the file HALT_FILE exists). LIVE_MS is after which silence of a thread it is no longer live,
+instead of a minute.
 """
 
 from __future__ import annotations
@@ -25,9 +26,19 @@ from kms.web import view
 
 _POINT = os.environ["HALT_AT"]
 _halted = False
+_SOME = 20  # messages
 
 
 class _Halting(TransactionalWriter):
+    _produced = 0
+
+    def produce(self, *arguments: Any, **named: Any) -> None:
+        super().produce(*arguments, **named)
+        self._produced += 1
+        if self._produced == _SOME and _POINT == "producing":
+            self._client.flush(5)
+            _halt("producing")
+
     def begin(self) -> None:
         super().begin()
         _halt("begin")

@@ -52,7 +52,7 @@ def test_a_zombie_fires_nothing(
     ledger.settle([heir])
 
 
-@pytest.mark.parametrize("point", ["produced", "offsets"])
+@pytest.mark.parametrize("point", ["producing", "produced", "offsets"])
 def test_alone_it_goes_on_after_its_transaction_was_ended(
     cluster: Cluster, instance: MakeInstance, point: str
 ) -> None:
