@@ -7,7 +7,7 @@ import pytest
 
 from kms.errors import AbortTransactionError, FencedError, KafkaError, UndeliverableError
 from kms.kafka import refusals
-from kms.kafka.errors import translated
+from kms.kafka.errors import kafka_errors, translated
 from kms.kafka.refusals import Refusals
 
 ALERT = "ssl://b:1/bootstrap: Receive failed: error:0A00045C:SSL routines::tlsv13 alert (after 0ms)"
@@ -103,3 +103,13 @@ def test_a_static_member_that_joined_anew_fences_its_own_offsets() -> None:
     of_offsets = translated(ck.KafkaError(code, txn_requires_abort=True), "Sending offsets")
     assert isinstance(of_offsets, AbortTransactionError)
     assert isinstance(translated(ck.KafkaError(code), "Polling"), FencedError)
+
+
+def test_what_is_fatal_may_come_in_the_middle_of_a_callback() -> None:
+    with pytest.raises(FencedError), kafka_errors("Flushing"):
+        try:
+            raise ck.KafkaException(ck.KafkaError(ck.KafkaError._FENCED))
+        except ck.KafkaException as cause:
+            raise SystemError("returned a result with an exception set") from cause
+    with pytest.raises(SystemError), kafka_errors("Flushing"):
+        raise SystemError("Python's own")

@@ -109,6 +109,11 @@ def kafka_errors(doing: str) -> Iterator[None]:
         yield
     except ck.KafkaException as error:
         raise translated(error.args[0], doing) from error
+    except SystemError as error:
+        # Seen: confluent_kafka raises what is fatal to a client while it still calls our callbacks.
+        if isinstance(error.__cause__, ck.KafkaException):
+            raise translated(error.__cause__.args[0], doing) from error
+        raise
 
 
 def translated(error: ck.KafkaError, doing: str) -> errors.KafkaError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from typing import Any, NamedTuple, NoReturn, Protocol
 
@@ -96,7 +96,8 @@ class _Producer:
                 return
             except BufferError:
                 self._give_up()  # only to be seen waiting: what was begun has to end
-                self._client.poll(0.1)
+                with self._errors(f"Producing to {topic}"):
+                    self._client.poll(0.1)
             except ck.KafkaException as error:
                 self._raise_refusal(error, f"Producing to {topic}")
 
@@ -136,6 +137,9 @@ class _Producer:
         refused, self._refused = self._refused, []
         return refused
 
+    def _errors(self, doing: str) -> AbstractContextManager[None]:
+        return kafka_errors(doing)
+
     def _raise_refusal(self, error: ck.KafkaException, doing: str) -> NoReturn:
         raise translated(error.args[0], doing) from error
 
@@ -153,9 +157,8 @@ class TransactionalWriter(_Producer):
 
     Every method raises AbortTransactionError when the running transaction must be aborted,
     FencedError when another instance took over, BrokenProducerError when only a new producer can
-    go on: also where the broker ended a transaction at its timeout. While the cluster is out of
-    reach it tries again, until ``give_up`` (see ``start``) says so: then it raises
-    RetriableKafkaError.
+    go on: also where the broker ended a transaction at its timeout. While the cluster is away it
+    tries again, until ``give_up`` (see ``start``) says so: then it raises RetriableKafkaError.
     """
 
     def __init__(self, settings: Settings, purpose: str = "") -> None:
@@ -180,9 +183,10 @@ class TransactionalWriter(_Producer):
     def flush(self) -> None:
         """Wait until all that was produced lies in the log; what was refused does not."""
         deadline = time.monotonic() + self._timeout_seconds
-        while self._client.flush(_CALL_SECONDS):
-            if self._give_up() or time.monotonic() > deadline:
-                raise AbortTransactionError("Kafka did not acknowledge all messages in time")
+        with self._errors("Producing"):
+            while self._client.flush(_CALL_SECONDS):
+                if self._give_up() or time.monotonic() > deadline:
+                    raise AbortTransactionError("Kafka did not acknowledge all messages in time")
 
     def commit(self, offsets: Mapping[TopicPartition, int], group_metadata: Any) -> None:
         """Send the consumer's offsets, if there are any, and commit.
@@ -196,8 +200,8 @@ class TransactionalWriter(_Producer):
         try:
             self._until_done("Committing a transaction", self._client.commit_transaction)
         except BrokenProducerError as error:
-            # Committed or not: a new producer could not tell, and firing again might be twice.
-            # A start waits until it is decided and reads the answer from the topic.
+            # A new producer could not tell, and firing again might be twice. A start can: it waits
+            # until it is decided, and reads the answer from the topic.
             raise CommitInDoubtError(
                 f"Whether a transaction was committed is not known: {error}. Who begins anew finds "
                 "out: nothing is lost or sent twice."
@@ -214,8 +218,7 @@ class TransactionalWriter(_Producer):
         problem, code = translated(error.args[0], doing), error.args[0].code()
         doing = "A transaction"
         # It failed while its batch was still being produced. With what, librdkafka tells who tries
-        # to end it: for good, like one that was fenced, who aborts it, otherwise who commits it,
-        # for what failed can't be committed.
+        # to end it: to abort where it is fatal, else to commit, which what failed can't be.
         if code == ck.KafkaError._FATAL:
             with suppress(RetriableKafkaError), self._errors(doing):
                 self._calls.call(doing, self._client.abort_transaction, _CALL_SECONDS)
@@ -272,8 +275,8 @@ class TransactionalWriter(_Producer):
         It answers as if another instance had done that, and librdkafka makes no difference.
         """
         # The one clock may stand still while a machine is suspended, the other one may be set.
-        elapsed_seconds = (now_ms() - self._began_ms) / 1000
-        age_seconds = max(time.monotonic() - self._began_at, elapsed_seconds)
+        by_wall_seconds = (now_ms() - self._began_ms) / 1000
+        age_seconds = max(time.monotonic() - self._began_at, by_wall_seconds)
         if not isinstance(error, FencedError) or age_seconds < self._timeout_seconds:
             return error
         return BrokenProducerError(
