@@ -106,10 +106,9 @@ def test_a_static_member_that_joined_anew_fences_its_own_offsets() -> None:
 
 
 def test_what_is_fatal_may_come_in_the_middle_of_a_callback() -> None:
+    error = SystemError("returned a result with an exception set")
+    error.__cause__ = ck.KafkaException(ck.KafkaError(ck.KafkaError._FENCED))
     with pytest.raises(FencedError), kafka_errors("Flushing"):
-        try:
-            raise ck.KafkaException(ck.KafkaError(ck.KafkaError._FENCED))
-        except ck.KafkaException as cause:
-            raise SystemError("returned a result with an exception set") from cause
+        raise error
     with pytest.raises(SystemError), kafka_errors("Flushing"):
         raise SystemError("Python's own")
