@@ -12,6 +12,8 @@ from types import FrameType
 
 # timeout(1) sends a signal twice, to the process and to its group, which is no wish to end at once.
 AGAIN_SECONDS = 0.1
+# By which a terminal, or whoever started it, ends a command that somebody looks at.
+OF_A_TERMINAL = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 
 class Asked:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import tempfile
 import threading
 import time
@@ -25,10 +24,9 @@ from kms.formats import AVRO
 from kms.kafka import Admin, Sender, Tail, TailRecord, TopicPartition, read_all
 from kms.schedule import Schedule
 from kms.settings import Settings
-from kms.stop_signals import stopping_on
+from kms.stop_signals import OF_A_TERMINAL, stopping_on
 from kms.topics import recommended_config
 
-_SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 _START_SECONDS = 60.0
 _FIRE_SECONDS = 20.0  # after the last due time
 _POLL_SECONDS = 0.1
@@ -75,7 +73,7 @@ class Demo:
 
     def run(self) -> int:
         """Show it all; answers the exit code."""
-        with stopping_on(_SIGNALS, self._stopping, self._leave) as asked:
+        with stopping_on(OF_A_TERMINAL, self._stopping, self._leave) as asked:
             try:
                 found = self._run()
             except _StoppedError:

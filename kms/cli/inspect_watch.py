@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -21,11 +20,10 @@ from kms.cli.found import Found, due_text, read
 from kms.cli.listing import Layout, exact
 from kms.cli.values import shown
 from kms.settings import Settings
-from kms.stop_signals import stopping_on
+from kms.stop_signals import OF_A_TERMINAL, stopping_on
 from kms.store import Filter
 from kms.watched import Sight, Watcher
 
-_SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 _PAUSE_SECONDS = 1.0
 _HEAD_LINES = 20  # to a pipe, between two lines that name the columns
 _SLOW = 10  # a second: has a decimal
@@ -37,7 +35,7 @@ def watch(settings: Settings, wanted: Filter, limit: int, layout: Layout) -> Non
     """Show what goes on until Ctrl-C or SIGTERM; raises CacheError if there is nothing to see."""
     console, stop = Console(highlight=False), threading.Event()
     with (
-        stopping_on(_SIGNALS, stop, lambda _: None, to_the_end=True),
+        stopping_on(OF_A_TERMINAL, stop, lambda _: None, to_the_end=True),
         closing(Watcher(settings, wanted, limit)) as watcher,
     ):
         sight = watcher.look()  # its errors are to be read, not to be wiped off the screen

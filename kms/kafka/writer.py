@@ -269,7 +269,7 @@ class TransactionalWriter(_Producer):
         except FencedError as error:
             raise self._unless_late(error) from error
 
-    def _unless_late(self, error: KafkaError) -> KafkaError:
+    def _unless_late(self, error: FencedError) -> KafkaError:
         """The same, unless the broker has fenced this producer at its transaction's timeout.
 
         It answers as if another instance had done that, and librdkafka makes no difference.
@@ -277,7 +277,7 @@ class TransactionalWriter(_Producer):
         # The one clock may stand still while a machine is suspended, the other one may be set.
         by_wall_seconds = (now_ms() - self._began_ms) / 1000
         age_seconds = max(time.monotonic() - self._began_at, by_wall_seconds)
-        if not isinstance(error, FencedError) or age_seconds < self._timeout_seconds:
+        if age_seconds < self._timeout_seconds:
             return error
         return BrokenProducerError(
             f"a transaction was not at its end after {age_seconds:.0f} s, and Kafka ends them "
