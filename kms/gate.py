@@ -93,8 +93,17 @@ class Gate:
         """Whether no more than there is room for may be taken out of it."""
         return self._lanes[lane] in self.rates.limits
 
+    def may_skip(self, lane: int) -> bool:
+        """Whether some of a lane may not be sent at all, and so need no room."""
+        return self.has_limit(lane) and self.pauses.any_skipped
+
+    def skips(self, lane: int, due: Due) -> bool:
+        """Whether this one of a lane is not to be sent at all."""
+        skips = self.pauses.skips
+        return self.pauses.any_skipped and skips(self._lanes[lane], due.due_ms, due.written_ms)
+
     def took(self, lane: int, count: int, *, was_all: bool) -> None:
-        """So many were taken out of a lane; ``was_all`` that were there."""
+        """So many were taken out of a lane to be sent; ``was_all`` that were there."""
         topic = self._lanes[lane]
         self.rates.spend(topic, count)
         if was_all:

@@ -18,14 +18,19 @@ class LaneSearch:
         self._reader = reader
         self._claims = claims
         self._gate = gate
+        self._skipping: set[int] = set()  # lanes of which the last look left some to be skipped
 
     def take(self, now_ms: int, most: int) -> list[Due]:
-        """Claim what is due and may be sent, ``most`` of a lane at most, the oldest first."""
+        """Claim what is due and may be sent, ``most`` of a lane at most, the oldest first.
+
+        What is to be skipped is not sent, so it needs no room.
+        """
         taken: list[Due] = []
-        for lane in self._gate.lanes():
+        self._skipping.clear()
+        for lane in self._gate.open_lanes()[1:]:
             room = self._gate.room(lane, most)
-            if room:
-                taken += self._take(lane, now_ms, room)
+            if room or self._gate.may_skip(lane):
+                taken += self._take(lane, now_ms, room, most)
         return taken
 
     def next_ms(self) -> list[int]:
@@ -42,28 +47,57 @@ class LaneSearch:
             ]
             first_ms = min((due_ms for due_ms in dues_ms if due_ms is not None), default=None)
             if first_ms is not None:
-                wait_ms = math.ceil(self._gate.rates.wait_seconds(lanes[lane]) * 1000)
+                wait_seconds = self._gate.rates.wait_seconds(lanes[lane])
+                wait_ms = 0 if lane in self._skipping else math.ceil(wait_seconds * 1000)
                 found.append(max(first_ms, times.now_ms() + wait_ms) if wait_ms else first_ms)
         return found
 
-    def _take(self, lane: int, now_ms: int, room: int) -> list[Due]:
-        found: dict[int, list[Due]] = {}
-        starts: dict[int, Position] = {}
-        for number in self._open():
-            start = self._claims.start_of_search(number, lane)
-            if start is not None:
-                starts[number] = start
-                found[number] = self._reader.due(number, start, now_ms, room, lane)
-        every = sorted((due for dues in found.values() for due in dues), key=_position)
-        # Without a limit all that was read is taken: it need not be read once more.
-        chosen = {id(due) for due in (every[:room] if self._gate.has_limit(lane) else every)}
+    def _take(self, lane: int, now_ms: int, room: int, most: int) -> list[Due]:
+        starts = self._starts(lane)
+        limit = max(room, 1)
+        every = self._due(lane, starts, now_ms, limit)
+        if every and limit < most and self._gate.skips(lane, every[0]):
+            limit = most
+            every = self._due(lane, starts, now_ms, limit)
+        chosen, skips = self._chosen(lane, every, room)
+        if skips and len(chosen) == len(every) >= limit:
+            self._skipping.add(lane)
+        ours: dict[int, list[Due]] = {number: [] for number in starts}
+        for due in chosen:
+            ours[due.number].append(due)
         taken: list[Due] = []
-        for number, dues in found.items():
-            ours = [due for due in dues if id(due) in chosen]
-            end = _position(ours[-1]) if ours else starts[number]
-            taken += self._claims.take(number, ours, end, lane)
-        self._gate.took(lane, len(taken), was_all=len(every) < room)
+        for number, start in starts.items():
+            end = _position(ours[number][-1]) if ours[number] else start
+            taken += self._claims.take(number, ours[number], end, lane)
+        sent = sum(id(due) not in skips for due in taken)
+        self._gate.took(lane, sent, was_all=len(every) < limit)
         return taken
+
+    def _starts(self, lane: int) -> dict[int, Position]:
+        found = {number: self._claims.start_of_search(number, lane) for number in self._open()}
+        return {number: start for number, start in found.items() if start is not None}
+
+    def _due(self, lane: int, starts: dict[int, Position], now_ms: int, limit: int) -> list[Due]:
+        found = [
+            due
+            for number, start in starts.items()
+            for due in self._reader.due(number, start, now_ms, limit, lane)
+        ]
+        return sorted(found, key=_position)
+
+    def _chosen(self, lane: int, every: list[Due], room: int) -> tuple[list[Due], set[int]]:
+        """As many as there is room for, and which of them (``id``) are skipped and need none."""
+        skips: set[int] = set()
+        if not self._gate.has_limit(lane):
+            return every, skips  # all that was read: it need not be read once more
+        chosen: list[Due] = []
+        for due in every:
+            if self._gate.skips(lane, due):
+                skips.add(id(due))
+            elif len(chosen) - len(skips) == room:
+                break
+            chosen.append(due)
+        return chosen, skips
 
     def _open(self) -> list[int]:
         return self._claims.open_numbers()

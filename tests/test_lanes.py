@@ -13,6 +13,7 @@ from kms.due import Due
 from kms.failures import Failure
 from kms.gate import Gate
 from kms.lane_search import LaneSearch
+from kms.pauses import Pause, Stretch
 from kms.rates import Rates
 from kms.schedule import Row
 from kms.store import CacheFile, Filter, PageReader, PartitionRows, Reader, Writer
@@ -143,6 +144,26 @@ def test_the_oldest_of_all_partitions_go_first_as_many_as_there_is_room_for(stor
         taken.append(sorted(it.due_ms for it in search.take(99, 99)))
     assert taken == [[5, 6, 7], [8, 9], []]
     assert search.next_ms() == []
+
+
+def test_what_is_skipped_needs_no_room(store: Store) -> None:
+    first, second = store.parts
+    rows = store.put(first, 5, 6, 20, 21) + store.put(second, 7, 8, 22)
+    store.writer.set_aside(1, "target", rows)
+    now = [0.0]
+    gate = Gate(rates=Rates({"target": 1.0}, clock=lambda: now[0]), lanes={1: "target"})
+    gate.pauses.replace({"target": Pause(None, (Stretch(0, 10),))})
+    claims = Claims()
+    search = LaneSearch(store.reader, claims, gate)
+    for number in store.numbers:
+        claims.open(number)
+    skipped = [sorted(it.due_ms for it in search.take(99, 2))]
+    before = search.next_ms()  # at once, though nothing may be sent for a while
+    skipped += [sorted(it.due_ms for it in search.take(99, 2))]
+    assert (skipped, before) == ([[5, 6, 7, 8], []], [20])
+    assert search.next_ms()[0] > 99
+    now[0] = 1.0
+    assert [it.due_ms for it in search.take(99, 2)] == [20]
 
 
 def test_what_was_given_back_is_taken_again_where_it_waits(store: Store) -> None:

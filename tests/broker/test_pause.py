@@ -129,6 +129,26 @@ def test_what_is_skipped_is_ended_and_what_recurs_goes_on(
     wait_for("the late one", lambda: b"past" in scene.values() or None)
 
 
+def test_what_is_skipped_does_not_wait_for_the_limit(
+    cluster: Cluster, instance: MakeInstance
+) -> None:
+    scene = Scene(cluster, instance, KMS_RATE_LIMITS="TARGET=1")
+    scene.commands.ok("pause", scene.target)
+    count = 3_000  # at the limit they would take most of an hour
+    for number in range(count):
+        scene.put(f"skipped-{number}", now_ms())
+    cluster.flush()
+    scene.kms.start().caught_up(2)
+    held = f'kms_schedules_held{{topic="{scene.target}"}}'
+    wait_for("them to be held", lambda: scene.kms.metrics().get(held) == count or None)
+    scene.commands.ok("resume", scene.target, "--skip")
+    scene.put("fires", now_ms())
+    cluster.flush()
+    wait_for("the new one", lambda: scene.values() == [b"fires"] or None)
+    wait_for("the tombstones", lambda: len(scene.tombstones()) == count + 1 or None)
+    assert scene.values() == [b"fires"]
+
+
 def test_a_run_that_ends_by_itself_does_not_wait_for_what_is_paused(
     cluster: Cluster, instance: MakeInstance
 ) -> None:
