@@ -21,7 +21,12 @@ from zoneinfo import ZoneInfo
 
 from kms import times
 from kms.errors import BadHeaderError
-from kms.schedule import FIRED_OFFSET_HEADER, FIRED_TOPIC_HEADER, Header
+from kms.schedule import (
+    FIRED_OFFSET_HEADER,
+    FIRED_TOPIC_HEADER,
+    UNREADABLE_HEADER,
+    Header,
+)
 
 EXPIRES, WINDOW = "kms-expires", "kms-window"
 CRON, EVERY = "kms-cron", "kms-every"
@@ -29,7 +34,9 @@ TIMEZONE, UNTIL, COUNT, MISSED = "kms-timezone", "kms-until", "kms-count", "kms-
 ASKED = (EXPIRES, WINDOW, CRON, EVERY, TIMEZONE, UNTIL, COUNT, MISSED)
 NEXT, OCCURRENCE = "kms-next", "kms-occurrence"
 # Of the record and never of the message.
-CONTROL = frozenset((*ASKED, NEXT, OCCURRENCE, FIRED_OFFSET_HEADER, FIRED_TOPIC_HEADER))
+CONTROL = frozenset(
+    (*ASKED, NEXT, OCCURRENCE, FIRED_OFFSET_HEADER, FIRED_TOPIC_HEADER, UNREADABLE_HEADER)
+)
 
 # Why a due schedule is not fired.
 EXPIRED, LEFT_OUT, SKIPPED = "expired", "missed", "skipped"
@@ -173,6 +180,11 @@ def outcome(
 @lru_cache(maxsize=1_000)
 def _kind(asked: tuple[Header, ...]) -> Kind:
     found = {name: _text(name, value) for name, value in asked}
+    if UNREADABLE_HEADER in found:
+        # Among them may be one that says when, or until when.
+        raise BadHeaderError(
+            f"its headers can't be read ({found[UNREADABLE_HEADER]}): write it again without that"
+        )
     if CRON not in found and EVERY not in found:
         for name in _OF_RECURRENCE:
             if name in found:

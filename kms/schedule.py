@@ -23,6 +23,8 @@ from kms.errors import FormatError
 EXPIRED_HEADER = "schedule:expired"
 FIRED_OFFSET_HEADER = "kms-fired-offset"
 FIRED_TOPIC_HEADER = "kms-fired-topic"
+# In the place of a record's headers where the client can't read them: all, for the sake of one.
+UNREADABLE_HEADER = "kms-unreadable-headers"
 
 _AT_ONCE_MS = 0
 _NO_ID = b"kms-no-id-"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from kms.errors import FormatError
+from kms.errors import BadHeaderError, FormatError
 from kms.formats.format import Body
 from kms.kinds import CONTROL
 from kms.schedule import Header, Schedule, Written
@@ -17,7 +17,9 @@ EPOCH, TARGET_TOPIC, TARGET_KEY = HOW = (
 )
 TIMESTAMP, KEY, TOPIC = GAINED = ("scheduler-timestamp", "scheduler-key", "scheduler-topic")
 
-_SECONDS = re.compile(rb"[+-]?[0-9]{1,16}")  # Go's ParseInt, as long as it fits as ms
+_SECONDS = re.compile(rb"[+-]?0*[0-9]{1,16}")  # as Go's ParseInt
+_ITSELF = "its target is the schedule's own topic, which fires what has these headers again"
+_LEAST_MS, _MOST_MS = -(2**63), 2**63 - 1
 
 
 class Headers:
@@ -26,7 +28,7 @@ class Headers:
     The message keeps all headers but those that ask kms for a kind of schedule, and gains where it
     comes from. Without a ``scheduler-target-key`` it has no key. Of headers with the same name the
     first one counts, as there. Unlike there, an empty value is a message, and a bad time is
-    refused, not taken for 0.
+    refused, not taken for 0; so is the own topic as target.
     """
 
     def __init__(self, topic: str) -> None:
@@ -41,7 +43,7 @@ class Headers:
         )
         return Schedule(
             _due_ms(found),
-            _target(found),
+            self._target(found),
             found.get(TARGET_KEY),
             record.value,
             (*(header for header in record.headers if header[0] not in CONTROL), *gained),
@@ -49,13 +51,15 @@ class Headers:
 
     def due_of(self, record: Written) -> int:
         found = _first(record.headers)
-        _target(found)
+        self._target(found)
         return _due_ms(found)
 
     def encode(self, schedule: Schedule) -> Body:
         """As late as the second after its time, for there are only seconds, and none is early."""
         if schedule.value is None:
             raise FormatError("without a value the record would be a cancel")
+        if schedule.topic.encode() == self._topic:
+            raise FormatError(_ITSELF)
         for name, _ in schedule.headers:
             if name in CONTROL:
                 raise FormatError(f"the header {name} would be taken for one of the record")
@@ -66,6 +70,15 @@ class Headers:
         if schedule.key is not None:
             how.append((TARGET_KEY, schedule.key))
         return Body(schedule.value, (*how, *schedule.headers))
+
+    def _target(self, found: dict[str, bytes | None]) -> str:
+        text = found.get(TARGET_TOPIC)
+        if not text:
+            raise FormatError(f"the record has no header {TARGET_TOPIC}")
+        if text == self._topic:
+            # Its message keeps these headers: it would be a schedule, due at once, again and again.
+            raise BadHeaderError(_ITSELF)
+        return text.decode(errors="replace")  # what is no name of a topic is refused as that
 
 
 def _first(headers: Sequence[Header]) -> dict[str, bytes | None]:
@@ -81,11 +94,7 @@ def _due_ms(found: dict[str, bytes | None]) -> int:
         raise FormatError(f"the record has no header {EPOCH}")
     if not _SECONDS.fullmatch(text):
         raise FormatError(f"the header {EPOCH} is no number of seconds: {text[:40]!r}")
-    return int(text) * 1000
-
-
-def _target(found: dict[str, bytes | None]) -> str:
-    text = found.get(TARGET_TOPIC)
-    if not text:
-        raise FormatError(f"the record has no header {TARGET_TOPIC}")
-    return text.decode(errors="replace")  # what is no name of a topic is refused as that
+    due_ms = int(text) * 1000
+    if not _LEAST_MS <= due_ms <= _MOST_MS:
+        raise FormatError(f"the header {EPOCH} has, in ms, more than 64 bits: {text[:40]!r}")
+    return due_ms

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
+from decimal import Decimal
 from typing import Any, NoReturn
 
 from kms.errors import FormatError
@@ -12,6 +14,8 @@ from kms.formats.format import Body
 from kms.schedule import Header, Schedule, Written
 
 _LEAST_MS, _MOST_MS = -(2**63), 2**63 - 1
+_LONGEST_NUMBER = 100  # as text
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,9})?", re.ASCII)
 
 
 class Json:
@@ -27,6 +31,7 @@ class Json:
         topic, key = found.get("topic"), found.get("key")
         if not isinstance(topic, str):
             raise FormatError('the JSON has no text "topic"')
+        _check_whole(topic, "topic")
         value = found.get("value")
         return Schedule(
             _time(found.get("time")),
@@ -57,7 +62,7 @@ class Json:
 
 def _object(data: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(data.decode(), parse_constant=_no_json)
+        found = json.loads(data.decode(), parse_constant=_no_json, parse_float=_decimal)
     except (ValueError, RecursionError) as error:
         # ValueError: no UTF-8, no JSON, or a number of more digits than Python reads.
         raise FormatError(f"no JSON ({error})") from error
@@ -70,18 +75,23 @@ def _no_json(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 
-def _time(found: object) -> int:
+def _decimal(text: str) -> Decimal:
     try:
-        due_ms = int(found) if isinstance(found, str) else found
-    except ValueError:
-        due_ms = None
-    if isinstance(due_ms, float) and due_ms.is_integer():
-        due_ms = int(due_ms)
-    if not isinstance(due_ms, int) or isinstance(due_ms, bool):
+        return Decimal(text)
+    except ArithmeticError:
+        raise ValueError(f"{text[:40]} is a number that nobody reads") from None
+
+
+def _time(found: object) -> int:
+    if isinstance(found, str) and len(found) <= _LONGEST_NUMBER and _NUMBER.fullmatch(found):
+        found = Decimal(found)
+    if not isinstance(found, int | Decimal) or isinstance(found, bool):
         raise FormatError('the JSON has no whole number "time"')
-    if not _LEAST_MS <= due_ms <= _MOST_MS:
+    if not _LEAST_MS <= found <= _MOST_MS:
         raise FormatError('the JSON\'s "time" has more than 64 bits')
-    return due_ms
+    if found != int(found):
+        raise FormatError('the JSON has no whole number "time"')
+    return int(found)
 
 
 def _headers(found: object) -> tuple[Header, ...]:
@@ -90,11 +100,16 @@ def _headers(found: object) -> tuple[Header, ...]:
     if not isinstance(found, dict):
         raise FormatError('the JSON\'s "headers" is no object')
     for name in found:
-        try:
-            name.encode()
-        except UnicodeEncodeError:
-            raise FormatError("the name of a header holds half a character") from None
+        _check_whole(name, "name of a header")
     return tuple((name, _bytes(value, f"header {name!r}")) for name, value in found.items())
+
+
+def _check_whole(text: str, what: str) -> None:
+    """JSON can escape half a character, which nobody could write, show or store."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise FormatError(f"the {what} in the JSON holds half a character") from None
 
 
 def _bytes(found: object, what: str) -> bytes:

@@ -18,13 +18,15 @@ class Kinds:
         self.form = form
 
     def decode(self, record: Written) -> Schedule:
-        schedule, kind = self.form.decode(record), kind_of(record.headers)
+        kind = kind_of(record.headers)  # first: without its headers nothing of it is known
+        schedule = self.form.decode(record)
         if kind is None:
             return schedule
         return schedule._replace(due_ms=occurrence_ms(kind, schedule.due_ms))
 
     def due_of(self, record: Written) -> int:
-        time_ms, kind = self.form.due_of(record), kind_of(record.headers)
+        kind = kind_of(record.headers)
+        time_ms = self.form.due_of(record)
         if kind is None:
             return time_ms
         return spot_ms(kind, record.id, occurrence_ms(kind, time_ms))

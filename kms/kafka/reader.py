@@ -12,6 +12,7 @@ import confluent_kafka as ck
 
 from kms.kafka.config import reader_config, rebalance_timeout_ms
 from kms.kafka.errors import is_hopeless, kafka_errors, translated
+from kms.kafka.headers import headers_of
 from kms.kafka.values import TopicPartition
 from kms.schedule import Record, stand_in_id
 from kms.settings import Settings
@@ -151,8 +152,8 @@ class TopicReader:
             key = message.key()
             schedule_id = stand_in_id(offset) if key is None else key
             written_ms = max(message.timestamp()[1], 0)
-            headers = message.headers() or ()
-            found.append(Record(offset, schedule_id, message.value(), headers, written_ms))  # type: ignore[arg-type]
+            headers = headers_of(message)
+            found.append(Record(offset, schedule_id, message.value(), headers, written_ms))
             count += 1
         return Polled(records, ends, frozenset(gone), count)
 

@@ -12,6 +12,7 @@ from kms.errors import RetriableKafkaError
 from kms.kafka.admin import Admin
 from kms.kafka.config import common_config
 from kms.kafka.errors import kafka_errors, translated
+from kms.kafka.headers import headers_of
 from kms.kafka.offsets import Offsets
 from kms.kafka.values import TopicPartition
 from kms.schedule import Header
@@ -78,16 +79,9 @@ class Tail:
         offset = message.offset() or 0
         error = message.error()
         if error is None:
-            headers = tuple(message.headers() or [])
             _, timestamp_ms = message.timestamp()
-            return TailRecord(
-                where,
-                offset,
-                timestamp_ms,
-                message.key(),
-                message.value(),
-                headers,  # type: ignore[arg-type]
-            )
+            headers = tuple(headers_of(message))
+            return TailRecord(where, offset, timestamp_ms, message.key(), message.value(), headers)
         if error.code() == ck.KafkaError._PARTITION_EOF:
             self.ends[where] = offset
             return None

@@ -12,7 +12,8 @@ from kms.errors import FormatError
 from kms.formats import Headers
 from kms.schedule import Header, Record, Schedule
 
-HEADERS = Headers("scheduler")
+HEADERS_OF = b"scheduler"
+HEADERS = Headers(HEADERS_OF.decode())
 HOW: tuple[Header, ...] = (
     ("scheduler-epoch", b"1700000000"),
     ("scheduler-target-topic", b"online-videos"),
@@ -64,6 +65,15 @@ def test_the_first_of_a_name_counts() -> None:
     assert (found.due_ms, found.topic, found.key) == (1_700_000_000_000, "online-videos", b"vid1")
 
 
+TOO_MUCH = (b"9223372036854776", b"-9223372036854776")  # in ms the cache has no room for it
+
+
+@pytest.mark.parametrize("text", [b"9223372036854775", b"-9223372036854775", b"0" * 20 + b"5"])
+def test_a_time_that_the_cache_has_room_for(text: bytes) -> None:
+    headers = (*without("scheduler-epoch"), ("scheduler-epoch", text))
+    assert HEADERS.due_of(record(*headers)) == int(text) * 1000
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -76,6 +86,8 @@ def test_the_first_of_a_name_counts() -> None:
             (*without("scheduler-epoch"), ("scheduler-epoch", bad))
             for bad in (None, b"", b"soon", b"1.5", b"1_000", b" 5", b"9" * 17, "٣".encode())
         ),
+        *((*without("scheduler-epoch"), ("scheduler-epoch", bad)) for bad in TOO_MUCH),
+        (*without("scheduler-target-topic"), ("scheduler-target-topic", HEADERS_OF)),
     ],
 )
 def test_what_is_refused(headers: tuple[Header, ...]) -> None:
@@ -113,3 +125,8 @@ def test_anything_is_read_or_refused(headers: list[Header], value: bytes) -> Non
 def test_without_a_value_it_would_be_a_cancel() -> None:
     with pytest.raises(FormatError):
         HEADERS.encode(Schedule(5, "t", b"", None))
+
+
+def test_to_its_own_topic_it_would_fire_again_and_again() -> None:
+    with pytest.raises(FormatError):
+        HEADERS.encode(Schedule(5, HEADERS_OF.decode(), b"", b""))

@@ -68,7 +68,8 @@ def test_value_and_headers_may_be_missing(nothing: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "read"), [("5", 5), (5.0, 5), (1e3, 1000), (-1, -1), ("-9", -9)]
+    ("written", "read"),
+    [("5", 5), (5.0, 5), (1e3, 1000), (-1, -1), ("-9", -9), ("1e3", 1000), ("5.0", 5)],
 )
 def test_a_time_may_be_written_in_these_ways(written: object, read: int) -> None:
     assert JSON.due_of(record(changed(time=written))) == read
@@ -77,6 +78,11 @@ def test_a_time_may_be_written_in_these_ways(written: object, read: int) -> None
 @pytest.mark.parametrize(("written", "read"), [("QQ", b"A"), ("QQ==", b"A"), ("", b"")])
 def test_padding_may_be_missing(written: str, read: bytes) -> None:
     assert JSON.decode(record(changed(value=written))).value == read
+
+
+def test_no_millisecond_is_lost_to_a_float() -> None:
+    data = changed(time=0).replace(b'"time": 0', b'"time": 9007199254740993.0')
+    assert JSON.due_of(record(data)) == 9007199254740993
 
 
 def test_other_fields_are_passed_over() -> None:
@@ -94,7 +100,9 @@ def test_other_fields_are_passed_over() -> None:
         b"[" * 100_000,
         b'{"time":' + b"9" * 5_000 + b"}",
         *(changed(time=bad) for bad in (..., None, True, 1.5, "soon", 2**63, -(2**63) - 1)),
-        *(changed(topic=bad) for bad in (..., None, 5)),
+        *(changed(time=bad) for bad in ("1_000", " 5 ", "+5", "05", "٣", "1e99", "1e9999999999")),
+        *(changed(topic=bad) for bad in (..., None, 5, "\ud800")),
+        *(changed().replace(b"1700000000000", b"1e" + b"9" * n) for n in (3, 9, 30)),
         *(changed(key=bad) for bad in (..., None, 5, "QQ=", "Q", "?", "Q Q=", "QQ==QQ==")),
         *(changed(value=bad) for bad in (5, "\n", "Q===")),
         *(changed(headers=bad) for bad in ([1], {"a": None}, {"a": 5}, {"a": "?"}, {"\ud800": ""})),
