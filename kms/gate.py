@@ -10,7 +10,10 @@ import threading
 from collections.abc import Iterable, Mapping
 from enum import Enum
 
+from kms import times
 from kms.due import Due
+from kms.errors import BadHeaderError
+from kms.kinds import kind_of
 from kms.pauses import Pauses
 from kms.rates import Rates
 
@@ -73,7 +76,7 @@ class Gate:
         if self.pauses.skips(target, due.due_ms, due.written_ms):
             return Verdict.SKIP
         # What was taken out of a lane had room then. The others don't overtake who waits there.
-        if out_of_lane or target not in self.rates.limits:
+        if out_of_lane or target not in self.rates.limits or _is_late(due):
             return Verdict.FIRE
         if due.tried is not None:
             return Verdict.FIRE if self.rates.take(target, 1) else Verdict.LATER
@@ -94,13 +97,15 @@ class Gate:
         return self._lanes[lane] in self.rates.limits
 
     def may_skip(self, lane: int) -> bool:
-        """Whether some of a lane may not be sent at all, and so need no room."""
+        """Whether some of a lane may be of a pause of which nothing is to be fired."""
         return self.has_limit(lane) and self.pauses.any_skipped
 
-    def skips(self, lane: int, due: Due) -> bool:
-        """Whether this one of a lane is not to be sent at all."""
-        skips = self.pauses.skips
-        return self.pauses.any_skipped and skips(self._lanes[lane], due.due_ms, due.written_ms)
+    def is_sent(self, lane: int, due: Due) -> bool:
+        """Whether this one of a lane is to be sent; what is skipped or too late needs no room."""
+        skips = self.pauses.any_skipped and self.pauses.skips(
+            self._lanes[lane], due.due_ms, due.written_ms
+        )
+        return not (skips or _is_late(due))
 
     def took(self, lane: int, count: int, *, was_all: bool) -> None:
         """So many were taken out of a lane to be sent; ``was_all`` that were there."""
@@ -133,3 +138,12 @@ class Gate:
                     self._numbers[target], self._lanes[lane] = lane, target
                 found.setdefault((self._numbers[target], target), []).append(due)
             return found
+
+
+def _is_late(due: Due) -> bool:
+    """Whether only its end will be written."""
+    try:
+        kind = kind_of(due.headers)
+    except BadHeaderError:
+        return False  # it is found out where it is decoded
+    return kind is not None and bool(kind.late(due.due_ms, times.now_ms()))

@@ -85,11 +85,15 @@ class Kind(NamedTuple):
     expires_after_ms: int | None = None
     recurrence: Recurrence | None = None
 
-    def has_expired(self, due_ms: int, now_ms: int) -> bool:
-        """Whether it is too late for what was due then."""
-        if self.expires_ms is not None:
-            return now_ms > self.expires_ms
-        return self.expires_after_ms is not None and now_ms > due_ms + self.expires_after_ms
+    def late(self, due_ms: int, now_ms: int) -> str:
+        """Why what was due at ``due_ms``, its spot, is not fired any more; empty if it is."""
+        by_ms = self.expires_ms
+        if by_ms is None and self.expires_after_ms is not None:
+            by_ms = due_ms + self.expires_after_ms
+        if by_ms is not None and now_ms > by_ms:
+            return EXPIRED
+        leaves_out = self.recurrence is not None and self.recurrence.missed == "none"
+        return LEFT_OUT if leaves_out and now_ms > due_ms + _GRACE_MS else ""
 
 
 class Outcome(NamedTuple):
@@ -157,13 +161,10 @@ def outcome(
     late = SKIPPED if skip else ""
     if kind is None:
         return Outcome(late)
-    if not late and kind.has_expired(due_ms, now_ms):
-        late = EXPIRED
+    late = late or kind.late(due_ms, now_ms)
     recurrence = kind.recurrence
     if recurrence is None:
         return Outcome(late)
-    if not late and recurrence.missed == "none" and now_ms > due_ms + _GRACE_MS:
-        late = LEFT_OUT
     fired = recurrence.fired + (not late)
     moment_ms = occurrence
     if skip or recurrence.missed != "all":

@@ -18,15 +18,15 @@ class LaneSearch:
         self._reader = reader
         self._claims = claims
         self._gate = gate
-        self._skipping: set[int] = set()  # lanes of which the last look left some to be skipped
+        self._more: set[int] = set()  # lanes where more may come that needs no room
 
     def take(self, now_ms: int, most: int) -> list[Due]:
         """Claim what is due and may be sent, ``most`` of a lane at most, the oldest first.
 
-        What is to be skipped is not sent, so it needs no room.
+        What is to be skipped, or comes too late, is not sent and needs no room.
         """
         taken: list[Due] = []
-        self._skipping.clear()
+        self._more.clear()
         for lane in self._gate.open_lanes()[1:]:
             room = self._gate.room(lane, most)
             if room or self._gate.may_skip(lane):
@@ -48,7 +48,7 @@ class LaneSearch:
             first_ms = min((due_ms for due_ms in dues_ms if due_ms is not None), default=None)
             if first_ms is not None:
                 wait_seconds = self._gate.rates.wait_seconds(lanes[lane])
-                wait_ms = 0 if lane in self._skipping else math.ceil(wait_seconds * 1000)
+                wait_ms = 0 if lane in self._more else math.ceil(wait_seconds * 1000)
                 found.append(max(first_ms, times.now_ms() + wait_ms) if wait_ms else first_ms)
         return found
 
@@ -56,12 +56,12 @@ class LaneSearch:
         starts = self._starts(lane)
         limit = max(room, 1)
         every = self._due(lane, starts, now_ms, limit)
-        if every and limit < most and self._gate.skips(lane, every[0]):
+        if every and limit < most and not self._gate.is_sent(lane, every[0]):
             limit = most
             every = self._due(lane, starts, now_ms, limit)
-        chosen, skips = self._chosen(lane, every, room)
-        if skips and len(chosen) == len(every) >= limit:
-            self._skipping.add(lane)
+        chosen, unsent = self._chosen(lane, every, room)
+        if unsent and len(chosen) == len(every) >= limit:
+            self._more.add(lane)
         ours: dict[int, list[Due]] = {number: [] for number in starts}
         for due in chosen:
             ours[due.number].append(due)
@@ -69,7 +69,7 @@ class LaneSearch:
         for number, start in starts.items():
             end = _position(ours[number][-1]) if ours[number] else start
             taken += self._claims.take(number, ours[number], end, lane)
-        sent = sum(id(due) not in skips for due in taken)
+        sent = sum(id(due) not in unsent for due in taken)
         self._gate.took(lane, sent, was_all=len(every) < limit)
         return taken
 
@@ -86,18 +86,18 @@ class LaneSearch:
         return sorted(found, key=_position)
 
     def _chosen(self, lane: int, every: list[Due], room: int) -> tuple[list[Due], set[int]]:
-        """As many as there is room for, and which of them (``id``) are skipped and need none."""
-        skips: set[int] = set()
+        """As many as there is room for, and which of them (``id``) are not sent and need none."""
+        unsent: set[int] = set()
         if not self._gate.has_limit(lane):
-            return every, skips  # all that was read: it need not be read once more
+            return every, unsent  # all that was read: it need not be read once more
         chosen: list[Due] = []
         for due in every:
-            if self._gate.skips(lane, due):
-                skips.add(id(due))
-            elif len(chosen) - len(skips) == room:
+            if not self._gate.is_sent(lane, due):
+                unsent.add(id(due))
+            elif len(chosen) - len(unsent) == room:
                 break
             chosen.append(due)
-        return chosen, skips
+        return chosen, unsent
 
     def _open(self) -> list[int]:
         return self._claims.open_numbers()

@@ -112,3 +112,16 @@ def test_what_failed_out_of_a_lane_waits_there_again_and_keeps_to_the_limit() ->
     clock.now += 1
     assert gate.judge(failed, "target") is Verdict.FIRE
     assert gate.judge(failed, "target") is Verdict.LATER
+
+
+def test_what_comes_too_late_takes_nothing_of_the_limit() -> None:
+    clock = Clock()
+    gate = Gate(rates=Rates({"target": 10.0}, clock=clock))
+    late = Due(1, b"late", 7, 5, b"", (("kms-expires", b"1m"),))
+    clock.now = 1.0
+    assert gate.judge(late, "target") is Verdict.FIRE
+    assert gate.judge(due("a"), "target") is Verdict.FIRE
+    assert gate.judge(due("b"), "target") is Verdict.HOLD
+    assert gate.judge(late, "target") is Verdict.FIRE  # nor does it wait for who does
+    gate.pauses.replace({"target": Pause(1)})
+    assert gate.judge(late, "target") is Verdict.HOLD

@@ -15,7 +15,7 @@ from kms.gate import Gate
 from kms.lane_search import LaneSearch
 from kms.pauses import Pause, Stretch
 from kms.rates import Rates
-from kms.schedule import Row
+from kms.schedule import Header, Row
 from kms.store import CacheFile, Filter, PageReader, PartitionRows, Reader, Writer
 
 BEFORE = (-1, -1)
@@ -32,10 +32,10 @@ class Store:
         ]
         self.numbers = [part.number for part in self.parts]
 
-    def put(self, part: PartitionRows, *due_ms: int) -> list[Due]:
+    def put(self, part: PartitionRows, *due_ms: int, headers: tuple[Header, ...] = ()) -> list[Due]:
         """Rows whose ids and offsets are their due times."""
         for each in due_ms:
-            part[b"%d" % each] = Row(each, each, b"v")
+            part[b"%d" % each] = Row(each, each, b"v", headers)
         self.writer.commit([part], {}, {})
         return [Due(part.number, b"%d" % each, each, each, b"v") for each in due_ms]
 
@@ -164,6 +164,23 @@ def test_what_is_skipped_needs_no_room(store: Store) -> None:
     assert search.next_ms()[0] > 99
     now[0] = 1.0
     assert [it.due_ms for it in search.take(99, 2)] == [20]
+
+
+def test_what_comes_too_late_needs_no_room(store: Store) -> None:
+    first, _ = store.parts
+    rows = store.put(first, *range(5, 9), headers=(("kms-expires", b"1m"),))
+    rows += store.put(first, 9, 10)
+    store.writer.set_aside(1, "target", rows)
+    now = [0.0]
+    gate = Gate(rates=Rates({"target": 1.0}, clock=lambda: now[0]), lanes={1: "target"})
+    claims = Claims()
+    search = LaneSearch(store.reader, claims, gate)
+    claims.open(first.number)
+    now[0] = 1.0
+    assert [it.due_ms for it in search.take(99, 99)] == [5, 6, 7, 8, 9]
+    assert search.take(99, 99) == []
+    now[0] = 2.0
+    assert [it.due_ms for it in search.take(99, 99)] == [10]
 
 
 def test_what_was_given_back_is_taken_again_where_it_waits(store: Store) -> None:
