@@ -1,4 +1,4 @@
-"""How a batch is fired: exactly once in a transaction, or at least once without."""
+"""How a batch is fired, and who does it exactly once: in a transaction."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kms.errors import (
     RetriableKafkaError,
     UndeliverableError,
 )
-from kms.kafka import PlainWriter, StretchReader, TransactionalWriter, Writer
+from kms.kafka import StretchReader, TransactionalWriter, Writer
 from kms.messages import (
     Job,
     check_headers,
@@ -27,7 +27,6 @@ from kms.messages import (
 )
 from kms.settings import Settings
 
-_FLUSH_SECONDS = 1.0
 _TURNS = ("", "2")  # what tells the transactional ids of the producers apart
 
 
@@ -98,7 +97,7 @@ class ExactlyOnce:
     def refused(self) -> list[Refused]:
         # The others were undone with the transaction and are not to blame.
         blamed, self._blamed = self._blamed, []
-        found = _undelivered(self._writer)
+        found = undelivered(self._writer)
         ours = {part.where.topic for part in list(self._assignment.partitions.values())}
         # What was not acknowledged in time is to blame only if the tombstones beside it were.
         outage = any(each.topic in ours for each in found)
@@ -108,7 +107,7 @@ class ExactlyOnce:
             if isinstance(error, UndeliverableError)
             and not (outage and error.reason == "unacknowledged")
         ]
-        return _each_once([*blamed, *told])
+        return each_once([*blamed, *told])
 
     def send(self, jobs: Sequence[Job], before: Snapshot) -> list[Refused]:
         """A partition that went away since ``before`` has moved the group on.
@@ -181,94 +180,33 @@ class ExactlyOnce:
     def _produce(self, jobs: Sequence[Job]) -> list[Refused]:
         refused = []
         for job in jobs:
+            is_begun = False
             try:
                 if job.due.republish:
                     produce_again(self._writer, self._assignment, job)
                     continue
                 check_headers(job)
-                produce_history(self._writer, self._assignment, job, self._history)
+                is_begun = produce_history(self._writer, self._assignment, job, self._history)
+                is_begun |= produce_message(self._writer, job)
+                produce_end(self._writer, self._assignment, job)
             except UndeliverableError as error:
                 refused.append(Refused(job, error))
-                continue
-            try:
-                produce_message(self._writer, job)
-            except UndeliverableError as error:
-                refused.append(Refused(job, error))
-                if self._history is None or not job.is_sent:
-                    continue
-                # Its copy for the history is under way already, of what is not to be fired.
-                self._blamed = refused
-                raise AbortTransactionError(str(error)) from None
-            produce_end(self._writer, self._assignment, job)
+                if is_begun:
+                    # A part of what is not to be fired is under way already.
+                    self._blamed = refused
+                    raise AbortTransactionError(str(error)) from None
         return refused
 
 
-class AtLeastOnce:
-    """The tombstone follows the target's acknowledgement; no transactions, no fencing.
+class Undelivered(NamedTuple):
+    """A job of which Kafka refused a message, why, and for which topic that was."""
 
-    For clusters whose ACLs allow no transactions: what is in flight when the process is killed
-    fires again.
-    """
-
-    def __init__(self, settings: Settings, assignment: Assignment) -> None:
-        self._assignment = assignment
-        self._writer = PlainWriter(settings)
-        self._give_up: Callable[[], bool] = lambda: False
-        self._alone = False
-        self._history = settings.history_topic
-
-    def start(self, give_up: Callable[[], bool]) -> None:
-        self._give_up = give_up
-        self._writer.start(give_up)
-
-    def exists(self, topic: str) -> bool:
-        return self._writer.exists(topic)
-
-    def refused(self) -> list[Refused]:
-        # Whatever the reason, timed out included: what was not acknowledged was not fired.
-        return _each_once(
-            Refused(
-                job,
-                error if isinstance(error, UndeliverableError) else UndeliverableError(str(error)),
-                self._alone,
-            )
-            for job, error, _ in _undelivered(self._writer)
-        )
-
-    def send(self, jobs: Sequence[Job], before: Snapshot) -> list[Refused]:  # noqa: ARG002
-        self._alone = len(jobs) == 1
-        refused = []
-        for job in jobs:
-            try:
-                if job.due.republish:
-                    produce_again(self._writer, self._assignment, job)
-                else:
-                    check_headers(job)
-                    produce_history(self._writer, self._assignment, job, self._history)
-                    produce_message(self._writer, job)
-            except UndeliverableError as error:
-                refused.append(Refused(job, error))
-        refused += self._acknowledged()
-        unsent = {id(found.job) for found in refused}
-        fired = [job for job in jobs if id(job) not in unsent and not job.due.republish]
-        for job in fired:
-            produce_end(self._writer, self._assignment, job)
-        return refused + self._acknowledged() if fired else refused
-
-    def _acknowledged(self) -> list[Refused]:
-        while not self._writer.flush(_FLUSH_SECONDS):
-            if self._give_up():
-                raise RetriableKafkaError("Kafka did not acknowledge all messages in time")
-        return self.refused()
-
-
-class _Undelivered(NamedTuple):
     job: Job
     error: KafkaError
     topic: str
 
 
-def _each_once(refused: Iterable[Refused]) -> list[Refused]:
+def each_once(refused: Iterable[Refused]) -> list[Refused]:
     """One for each job: its message and the copy for the history may both have been refused."""
     found: dict[int, Refused] = {}
     for each in refused:
@@ -276,9 +214,10 @@ def _each_once(refused: Iterable[Refused]) -> list[Refused]:
     return list(found.values())
 
 
-def _undelivered(writer: Writer) -> list[_Undelivered]:
+def undelivered(writer: Writer) -> list[Undelivered]:
+    """What was refused of jobs since the last call."""
     return [
-        _Undelivered(found.tag, found.error, found.topic)
+        Undelivered(found.tag, found.error, found.topic)
         for found in writer.refused()
         if isinstance(found.tag, Job)
     ]

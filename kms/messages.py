@@ -16,7 +16,7 @@ from kms.failures import NOT_DUE, REGISTRY_AWAY
 from kms.figures import LONGEST_ID, LONGEST_NAME, Fired
 from kms.formats.headers import EPOCH, KEY, TARGET_TOPIC, TIMESTAMP, TOPIC
 from kms.kafka import Writer
-from kms.kinds import EXPIRED, FIRED, Outcome
+from kms.kinds import EXPIRED, FIRED, Outcome, recurs
 from kms.schedule import (
     Header,
     Schedule,
@@ -106,25 +106,28 @@ def check_headers(job: Job) -> None:
         )
 
 
-def produce_message(writer: Writer, job: Job) -> None:
-    """The message, or the letter in its stead; UndeliverableError if that is refused at once."""
+def produce_message(writer: Writer, job: Job) -> bool:
+    """The message, or the letter in its stead; False if it has neither.
+
+    Raises UndeliverableError if that is refused at once.
+    """
     schedule, due = job.schedule, job.due
     if job.letter is not None:
         key = None if is_stand_in(due.id, due.offset) else due.id
-        return writer.produce(job.letter.topic, key, due.value, job.letter.headers, tag=job)
-    if not job.is_sent:
-        return None
-    return writer.produce(schedule.topic, schedule.key, schedule.value, schedule.headers, tag=job)
+        writer.produce(job.letter.topic, key, due.value, job.letter.headers, tag=job)
+    elif job.is_sent:
+        writer.produce(schedule.topic, schedule.key, schedule.value, schedule.headers, tag=job)
+    return job.letter is not None or job.is_sent
 
 
-def produce_history(writer: Writer, assignment: Assignment, job: Job, topic: str | None) -> None:
+def produce_history(writer: Writer, assignment: Assignment, job: Job, topic: str | None) -> bool:
     """A copy of the message, with headers that say which schedule it was, as etf1's has them.
 
-    Nothing without a topic for it, or of what sends no message of its own. Raises
+    False without a topic for it, or of what sends no message of its own. Raises
     UndeliverableError if it is refused at once, AbortTransactionError as a tombstone does.
     """
     if topic is None or not job.is_sent:
-        return
+        return False
     schedule, due = job.schedule, job.due
     told: list[Header] = [
         (EPOCH, b"%d" % (schedule.due_ms // 1000)),
@@ -133,15 +136,20 @@ def produce_history(writer: Writer, assignment: Assignment, job: Job, topic: str
         (KEY, due.id),
         (TOPIC, assignment.owned(due).where.topic.encode()),
     ]
-    own = {name for name, _ in schedule.headers}
-    headers = [*schedule.headers, *(header for header in told if header[0] not in own)]
+    # What recurs has the time of its first occurrence in its record, if that has it in a header.
+    stale = EPOCH if recurs(due.headers) else None
+    kept = [header for header in schedule.headers if header[0] != stale]
+    own = {name for name, _ in kept}
+    headers = [*kept, *(header for header in told if header[0] not in own)]
     writer.produce(topic, schedule.key, schedule.value, headers, tag=job)
+    return True
 
 
 def produce_end(writer: Writer, assignment: Assignment, job: Job) -> None:
     """What ends the schedule, or this occurrence of it: its tombstone, or its next record.
 
-    Raises AbortTransactionError if its partition was given up.
+    Raises AbortTransactionError if its partition was given up, UndeliverableError if it is refused
+    at once: a record may be larger than its message.
     """
     # On the record's own partition: librdkafka's partitioner would choose another one than the
     # client that wrote the record, and a tombstone elsewhere deletes nothing.

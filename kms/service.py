@@ -11,10 +11,11 @@ import time
 from contextlib import ExitStack, closing, suppress
 
 from kms.assignment import Assignment
+from kms.at_least_once import AtLeastOnce
 from kms.claims import Claims
 from kms.consumer import ScheduleConsumer
 from kms.control import Control
-from kms.delivery import AtLeastOnce, Delivery, ExactlyOnce
+from kms.delivery import Delivery, ExactlyOnce
 from kms.due import DueQueue
 from kms.ending import Ending, Work
 from kms.errors import (

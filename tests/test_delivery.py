@@ -7,9 +7,10 @@ from typing import Any, ClassVar, NamedTuple
 
 import pytest
 
-from kms import delivery
+from kms import at_least_once, delivery
 from kms.assignment import Assignment, OwnedPartition, Snapshot
-from kms.delivery import AtLeastOnce, ExactlyOnce, Refused
+from kms.at_least_once import AtLeastOnce
+from kms.delivery import ExactlyOnce, Refused
 from kms.due import Due
 from kms.errors import (
     AbortTransactionError,
@@ -110,7 +111,7 @@ class FakeStretches:
 def fake_writers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery, "TransactionalWriter", FakeWriter)
     monkeypatch.setattr(delivery, "_TURNS", ("",))
-    monkeypatch.setattr(delivery, "PlainWriter", FakeWriter)
+    monkeypatch.setattr(at_least_once, "PlainWriter", FakeWriter)
     monkeypatch.setattr(delivery, "StretchReader", FakeStretches)
     FakeStretches.found, FakeStretches.asked, FakeStretches.error = [], [], None
 
@@ -125,8 +126,12 @@ def assignment() -> Assignment:
     return Assignment("metadata", parts)
 
 
-def made(kind: type[ExactlyOnce | AtLeastOnce], assignment: Assignment) -> tuple[Any, FakeWriter]:
-    fires = kind(Settings(), assignment)
+def made(
+    kind: type[ExactlyOnce | AtLeastOnce],
+    assignment: Assignment,
+    settings: Settings = Settings(),  # noqa: B008 - it can't be changed
+) -> tuple[Any, FakeWriter]:
+    fires = kind(settings, assignment)
     writer = fires._writer
     assert isinstance(writer, FakeWriter)
     return fires, writer
@@ -230,6 +235,23 @@ def test_what_recurs_is_written_again_in_place_of_a_tombstone(
         tombstone(over, SCHEDULES, "topic-id"),
     ]
     assert len(FakeStretches.asked) == (kind is ExactlyOnce)
+
+
+def test_a_next_record_that_is_refused_takes_its_message_back(assignment: Assignment) -> None:
+    fires, writer = made(ExactlyOnce, assignment)
+    error = writer.refuses["schedules"] = UndeliverableError("too large", permanent=True)
+    bad = job()._replace(outcome=Outcome(again=HEADERS))
+    with pytest.raises(AbortTransactionError, match="too large"):
+        fires.send([bad], BEFORE)
+    assert writer.calls == ["begin", target(bad), "abort"]
+    assert fires.refused() == [Refused(bad, error)]
+
+
+def test_at_least_once_a_next_record_that_is_refused_is_told(assignment: Assignment) -> None:
+    fires, writer = made(AtLeastOnce, assignment)
+    error = writer.refuses["schedules"] = UndeliverableError("too large", permanent=True)
+    bad = job()._replace(outcome=Outcome(again=HEADERS))
+    assert fires.send([bad], BEFORE) == [Refused(bad, error)]
 
 
 def test_what_recurs_and_was_overtaken_is_named(assignment: Assignment) -> None:
@@ -417,3 +439,23 @@ def test_at_least_once_a_target_that_timed_out_is_not_fired(assignment: Assignme
     lost = job()
     assert [it.job for it in fires.send([lost], BEFORE)] == [lost]
     assert writer.calls == [target(lost), "flush"]
+
+
+def test_at_least_once_the_copy_follows_the_acknowledgement(
+    assignment: Assignment, caplog: pytest.LogCaptureFixture
+) -> None:
+    fires, writer = made(AtLeastOnce, assignment, Settings(history_topic="history"))
+    writer.undelivered["forbidden"] = UndeliverableError("not authorised")
+    good, forbidden = job(), job(4, 8, "forbidden")
+    assert [it.job for it in fires.send([good, forbidden], BEFORE)] == [forbidden]
+    assert [call if call == "flush" else call.topic for call in writer.calls] == [
+        *("target", "forbidden", "flush", "history", "flush", "schedules", "flush")
+    ]
+    writer.undelivered["history"] = UndeliverableError("is away")
+    assert [it.job for it in fires.send([good], BEFORE)] == [good]
+    assert not caplog.records
+    writer.undelivered["history"] = UndeliverableError("too large", permanent=True)
+    writer.calls.clear()
+    assert fires.send([good, job(5)], BEFORE) == []
+    assert tombstone(good, SCHEDULES, "topic-id") in writer.calls
+    assert "the history has no copy of it: too large" in caplog.text

@@ -107,10 +107,17 @@ class Cluster:
                 self._producer.poll(0.1)
 
     def schedule(
-        self, topic: str, schedule_id: bytes, schedule: Schedule, *, partition: int = -1
+        self,
+        topic: str,
+        schedule_id: bytes,
+        schedule: Schedule,
+        *,
+        partition: int = -1,
+        headers: Sequence[Header] = (),
     ) -> None:
-        """Queue a schedule in Avro."""
-        self.write(topic, schedule_id, AVRO.encode_value(schedule), partition=partition)
+        """Queue a schedule in Avro; ``headers`` are the record's."""
+        value = AVRO.encode_value(schedule)
+        self.write(topic, schedule_id, value, partition=partition, headers=headers)
 
     def flush(self) -> None:
         assert self._producer.flush(DEADLINE_SECONDS) == 0

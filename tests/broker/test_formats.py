@@ -169,39 +169,6 @@ def test_what_is_no_schedule_of_its_format(
     assert kms.stop() == 0
 
 
-def test_nothing_fires_without_its_history(
-    cluster: Cluster, instance: MakeInstance, scene: Scene
-) -> None:
-    """And what was held back fires once, with its copy, when the topic is there."""
-    later = f"{scene.history}-later"
-    environment = scene.environment() | {
-        "HISTORY_TOPIC": later,
-        "KMS_RETRY_PAUSE": "200ms",
-        "KMS_RETRY_LONGEST_PAUSE": "500ms",
-    }
-    kms = instance([scene.avro], **environment).start().caught_up(3)
-    cluster.schedule(scene.avro, b"a", Schedule(0, scene.target, b"A", b"avro"))
-    cluster.flush()
-    kms.wait_for_log("nothing is fired without the history")
-    assert cluster.read(scene.target) == []
-    cluster.topic(name=later)
-    cluster.arrived(scene.target, 1)
-    assert kms.stop() == 0
-    assert len(cluster.read(scene.target)) == len(cluster.read(later)) == 1
-
-
-def test_at_least_once_has_a_history_too(
-    cluster: Cluster, instance: MakeInstance, scene: Scene
-) -> None:
-    environment = scene.environment() | {"KMS_DELIVERY": "at-least-once"}
-    kms = instance([], **environment).start().caught_up(2)
-    cluster.write(scene.json, b"j", of_sky(0, scene.target, b"J", b"json"))
-    cluster.flush()
-    cluster.arrived(scene.target, 1)
-    assert [it.value for it in cluster.arrived(scene.history, 1)] == [b"json"]
-    assert kms.stop() == 0
-
-
 @pytest.mark.parametrize("form", ["json", "headers"])
 def test_schedule_writes_the_format_of_the_topic(
     cluster: Cluster, instance: MakeInstance, scene: Scene, tmp_path: Path, form: str
