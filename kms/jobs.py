@@ -98,7 +98,7 @@ class Jobs:
         if due.republish:
             return Job(due, schedule)
         skip = verdict is Verdict.SKIP
-        found = outcome(due.headers, due.id, due.due_ms, schedule.due_ms, now_ms, skip=skip)
+        found = outcome(due.headers, due.due_ms, schedule.due_ms, now_ms, skip=skip)
         if found.again is not None and schedule.key == due.id:
             # Its message would be an update of itself, and no transaction would ever commit.
             topic = self._assignment.owned(due).where.topic

@@ -124,28 +124,36 @@ def occurrence_ms(kind: Kind, time_ms: int) -> int:
 
     The first one of an interval is that time, of a cron the first match from there on.
     """
-    recurrence = kind.recurrence
-    if recurrence is None:
-        return time_ms
-    if recurrence.next_ms is not None:
+    recurrence, found = kind.recurrence, time_ms
+    if recurrence is not None and recurrence.next_ms is not None:
         return recurrence.next_ms
-    found = recurrence.after(time_ms, time_ms - 1)
-    if found is None:
-        raise BadHeaderError(f"it never comes: {CRON} and {UNTIL} leave no time for it")
+    if recurrence is not None:
+        first = recurrence.after(time_ms, time_ms - 1)
+        if first is None:
+            raise BadHeaderError(f"it never comes: {CRON} and {UNTIL} leave no time for it")
+        found = first
+    if kind.expires_ms is not None and found > kind.expires_ms:
+        # A time in seconds is one in 1970: that must not end every message without a word.
+        raise BadHeaderError(f"it never comes: {EXPIRES} is a time before it is due")
     return found
 
 
 def spot_ms(kind: Kind, schedule_id: bytes, occurrence: int) -> int:
-    """When in its window it is due: a hash of the id and the time, so always the same."""
-    if not kind.window_ms:
+    """When in its window it is due: a hash of the id and the time, so always the same.
+
+    The window ends where it expires: what is asked to fire by then must be able to.
+    """
+    window_ms = kind.window_ms
+    if kind.expires_ms is not None:
+        window_ms = min(window_ms, max(kind.expires_ms - occurrence, 0))
+    if not window_ms:
         return occurrence
     digest = hashlib.blake2b(b"%d:" % occurrence + schedule_id, digest_size=8).digest()
-    return min(occurrence + int.from_bytes(digest) % kind.window_ms, _LAST_DUE_MS)
+    return min(occurrence + int.from_bytes(digest) % window_ms, _LAST_DUE_MS)
 
 
 def outcome(
     headers: Sequence[Header],
-    schedule_id: bytes,
     due_ms: int,
     occurrence: int,
     now_ms: int,
@@ -172,7 +180,7 @@ def outcome(
     following = recurrence.after(occurrence, moment_ms)
     if following is None or (recurrence.most is not None and fired >= recurrence.most):
         return Outcome(late)
-    if kind.expires_ms is not None and spot_ms(kind, schedule_id, following) > kind.expires_ms:
+    if kind.expires_ms is not None and following > kind.expires_ms:
         return Outcome(late)
     kept = tuple(it for it in headers if it[0] in ASKED or it[0] not in CONTROL)
     return Outcome(late, (*kept, (NEXT, b"%d" % following), (OCCURRENCE, b"%d" % fired)))

@@ -49,13 +49,13 @@ def then(found: Outcome, due_ms: int) -> tuple[str, int | None, int | None]:
 
 def at(late_ms: int, **asked: str) -> tuple[str, int | None, int | None]:
     """What becomes of one of these headers, so late."""
-    return then(outcome(headers(**asked), ID, DUE_MS, DUE_MS, DUE_MS + late_ms), DUE_MS)
+    return then(outcome(headers(**asked), DUE_MS, DUE_MS, DUE_MS + late_ms), DUE_MS)
 
 
 def test_most_ask_for_nothing() -> None:
     assert kind_of(()) is None
     assert kind_of([("kms-other", b"1"), ("cron", b"x")]) is None
-    assert outcome((), ID, 0, 0, DUE_MS) == FIRED
+    assert outcome((), 0, 0, DUE_MS) == FIRED
     assert not recurs(headers(expires="1m"))
     assert recurs(headers(every="1m"))
     assert recurs(headers(cron="* * * * *"))
@@ -72,8 +72,8 @@ class TestExpiry:
     def test_a_duration_counts_from_the_spot_in_the_window(self) -> None:
         asked = headers(expires="5m", window="1h")
         due_ms = DUE_MS + HOUR
-        assert outcome(asked, ID, due_ms, DUE_MS, due_ms + 5 * MINUTE) == FIRED
-        assert outcome(asked, ID, due_ms, DUE_MS, due_ms + 5 * MINUTE + 1).late == EXPIRED
+        assert outcome(asked, due_ms, DUE_MS, due_ms + 5 * MINUTE) == FIRED
+        assert outcome(asked, due_ms, DUE_MS, due_ms + 5 * MINUTE + 1).late == EXPIRED
 
     def test_an_occurrence_expires_and_the_next_one_follows(self) -> None:
         assert at(MINUTE + 1, expires="1m", every="1h") == (EXPIRED, HOUR, 0)
@@ -84,6 +84,21 @@ class TestExpiry:
         assert at(0, expires=by, every="1h") == ("", HOUR, 1)
         assert at(0, expires=by, every="61m") == ("", None, None)
         assert at(2 * HOUR, expires=by, every="1h") == (EXPIRED, None, None)
+
+    @pytest.mark.parametrize("asked", [{}, {"every": "1h"}, {"cron": "0 * * * *"}])
+    @pytest.mark.parametrize("expires", ["1800000", "300", "20270115", str(DUE_MS - 1)])
+    def test_what_would_never_come_is_told(self, expires: str, asked: dict[str, str]) -> None:
+        """Seconds for milliseconds, say: it would all be ended without a word."""
+        kind = kind_of(headers(expires=expires, **asked))
+        assert kind is not None
+        with pytest.raises(BadHeaderError, match="kms-expires"):
+            occurrence_ms(kind, DUE_MS)
+
+    def test_what_came_before_may_have_expired_since(self) -> None:
+        by = str(DUE_MS)
+        kind = kind_of(headers(expires=by, every="1h", next=str(DUE_MS + HOUR)))
+        assert kind is not None
+        assert occurrence_ms(kind, DUE_MS) == DUE_MS + HOUR
 
 
 class TestWindow:
@@ -104,6 +119,11 @@ class TestWindow:
         assert spot_ms(kind, b"0", DUE_MS + 1) - DUE_MS - 1 != SPOTS[0]
         assert spot_ms(kind, b"0", 2**63 - 1) == 2**63 - 1
         assert spot_ms(Kind(), b"0", DUE_MS) == DUE_MS
+
+    @given(st.binary(), st.integers(1, 10**6), st.integers(0, 10**6))
+    def test_it_ends_where_it_expires(self, schedule_id: bytes, length: int, left: int) -> None:
+        kind = Kind(window_ms=length, expires_ms=DUE_MS + left)
+        assert DUE_MS <= spot_ms(kind, schedule_id, DUE_MS) <= DUE_MS + min(length, left)
 
     def test_they_are_spread(self) -> None:
         kind = Kind(window_ms=10 * MINUTE)
@@ -139,9 +159,9 @@ class TestRecurrence:
     def test_what_is_in_its_window_was_not_missed(self) -> None:
         """Its spot is late in the window; the one after it has a spot of its own."""
         asked, due_ms = headers(every="1h", window="2h"), DUE_MS + 2 * HOUR - 1
-        assert then(outcome(asked, ID, due_ms, DUE_MS, due_ms), DUE_MS) == ("", HOUR, 1)
+        assert then(outcome(asked, due_ms, DUE_MS, due_ms), DUE_MS) == ("", HOUR, 1)
         late_ms = due_ms + 3 * HOUR
-        assert then(outcome(asked, ID, due_ms, DUE_MS, late_ms), DUE_MS) == ("", 3 * HOUR, 1)
+        assert then(outcome(asked, due_ms, DUE_MS, late_ms), DUE_MS) == ("", 3 * HOUR, 1)
 
     def test_it_ends(self) -> None:
         assert at(0, every="1h", count="2") == ("", HOUR, 1)
@@ -161,10 +181,10 @@ class TestRecurrence:
     def test_the_next_record_asks_for_the_same(self) -> None:
         asked = headers(every="1h", count="3", missed="all", window="1s", expires="1d")
         followed: Iterable[Header] = [("kms-fired-offset", b"4"), ("kms-fired-topic", b"t")]
-        again = outcome((*asked, *followed), ID, DUE_MS, DUE_MS, DUE_MS).again
+        again = outcome((*asked, *followed), DUE_MS, DUE_MS, DUE_MS).again
         added = (("kms-next", b"%d" % (DUE_MS + HOUR)), ("kms-occurrence", b"1"))
         assert again == (*asked, *added)
-        third = outcome(again, ID, DUE_MS + HOUR, DUE_MS + HOUR, DUE_MS + HOUR).again
+        third = outcome(again, DUE_MS + HOUR, DUE_MS + HOUR, DUE_MS + HOUR).again
         added = (("kms-next", b"%d" % (DUE_MS + 2 * HOUR)), ("kms-occurrence", b"2"))
         assert third == (*asked, *added)
 
@@ -184,7 +204,7 @@ class TestRecurrence:
         now_ms = DUE_MS
         for delay in delays:
             now_ms = max(now_ms, due_ms) + delay
-            found = outcome(own, ID, due_ms, due_ms, now_ms)
+            found = outcome(own, due_ms, due_ms, now_ms)
             assert found.again is not None
             next_ms = int(dict(found.again)["kms-next"] or b"")
             one_later = kind.recurrence.after(due_ms, due_ms)
@@ -319,6 +339,6 @@ class TestFormats:
 def test_what_is_skipped_goes_on_with_its_next_time(missed: str) -> None:
     """None of those missed meanwhile, however they would be made up for else."""
     asked = headers(every="1m", missed=missed)
-    found = outcome(asked, ID, DUE_MS, DUE_MS, DUE_MS + 10 * MINUTE + 1, skip=True)
+    found = outcome(asked, DUE_MS, DUE_MS, DUE_MS + 10 * MINUTE + 1, skip=True)
     assert then(found, DUE_MS) == (SKIPPED, 11 * MINUTE, 0)
-    assert outcome((), ID, DUE_MS, DUE_MS, DUE_MS, skip=True) == Outcome(SKIPPED)
+    assert outcome((), DUE_MS, DUE_MS, DUE_MS, skip=True) == Outcome(SKIPPED)

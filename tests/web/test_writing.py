@@ -243,8 +243,13 @@ class TestWhatIsMeant:
         ],
     )
     def test_an_expiry_is_a_time_or_a_duration(self, expires: object, header: bytes) -> None:
-        found = ordered(json.dumps({**WANTED, "expires": expires}).encode())
+        at = "1969-12-31T23:59:58Z" if str(expires).startswith("1969") else WANTED["at"]
+        found = ordered(json.dumps({**WANTED, "at": at, "expires": expires}).encode())
         assert found.kind == (("kms-expires", header),)
+
+    def test_an_expiry_before_its_time_is_refused(self) -> None:
+        with pytest.raises(QuestionError, match="it never comes: expires is"):
+            ordered(json.dumps({**WANTED, "expires": WANTED_MS - 1}).encode())
 
     def test_the_first_time_of_what_recurs(self) -> None:
         before_ms = now_ms()
