@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable
 from contextlib import closing
 
 from kms.errors import FormatError, KafkaError, UndeliverableError
 from kms.kafka import Admin, Offsets, Sender, Tail, TailRecord, TopicPartition, read_all
 from kms.pauses import Pause, Pauses, key_of, named_target, pause_of, target_of, value_of
+from kms.repeats import Repeats, more
 from kms.settings import Settings
 from kms.worker import Worker
 
 _LOOK_SECONDS = 1.0  # while there is no such topic yet
 _FORBIDDEN_SECONDS = 60.0
 _POLL_SECONDS = 0.2
+_PATIENCE_SECONDS = 10.0  # then it is said that nothing fires
 _CONFIG = {"cleanup.policy": "compact"}
 
 _log = logging.getLogger(__name__)
@@ -36,6 +39,8 @@ class Control(Worker):
         self._ends: dict[TopicPartition, int] = {}  # until they are reached
         self._found: dict[str, Pause] = {}
         self._said = ""
+        self._repeats = Repeats()
+        self._patient_until = time.monotonic() + _PATIENCE_SECONDS
 
     def run(self) -> None:
         wait_seconds = 0.0
@@ -62,8 +67,10 @@ class Control(Worker):
                 return _FORBIDDEN_SECONDS
             # Also what is not retriable elsewhere: a topic that was only just made is not known to
             # every broker yet, and nothing may fire before it is known what is paused.
-            _log.debug("the control topic: %s", error)
+            self._unknown(str(error))
             return _LOOK_SECONDS
+        if not self._pauses.known:
+            self._unknown("what it holds is still to come")
         return 0.0
 
     def _close(self) -> None:
@@ -100,6 +107,18 @@ class Control(Worker):
         before = self._pauses.since_ms()
         self._pauses.replace(self._found)
         _say(before, self._pauses.since_ms())
+
+    def _unknown(self, why: str) -> None:
+        _log.debug("the control topic: %s", why)
+        if self._pauses.known or time.monotonic() < self._patient_until:
+            return
+        unsaid = self._repeats.unsaid("unknown")
+        if unsaid is not None:
+            _log.warning(
+                "Nothing fires yet: the control topic %s, which says what is paused, can't be "
+                "read: %s. It is tried again.%s",
+                *(self._topic, why, more(unsaid)),
+            )
 
     def _forbidden(self, error: KafkaError) -> None:
         if str(error) != self._said:

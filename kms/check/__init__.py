@@ -66,7 +66,7 @@ def _check_kafka(
     group = _group(examiner, settings.consumer_group_id)
     yield from check_access(examiner, settings, group, brokers.apis)
     yield from check_group(settings, group, cache.holder)
-    yield from check_pauses(settings)
+    yield from check_pauses(examiner, settings, len(brokers.advertised))
     partitions = [
         TopicPartition(view.name, number)
         for view in examiner.topics(settings.topics).values()

@@ -49,7 +49,7 @@ def resume(
     settings: Settings,
     target: _Target = None,
     all_: Annotated[
-        bool, typer.Option("--all", help="Whatever is paused, each or all together.")
+        bool, typer.Option("--all", help="End the pause of all; one by name stays.")
     ] = False,
     skip: Annotated[
         bool,
@@ -68,18 +68,17 @@ def resume(
     wanted, now_ms = _wanted(target, all_=all_), times.now_ms()
     found = read_pauses(settings)
     since_ms = paused_since_ms(found)
-    if not all_ and ALL in since_ms:
-        raise KmsError(f"All target topics are paused: {resuming(ALL)}")
-    chosen = [name for name in since_ms if all_ or name == wanted]
-    if not chosen:
-        what = "nothing is paused" if all_ else f"{named_target(wanted)} is not paused"
-        typer.echo(f"{what}: nothing to do", err=True)
-        return
-    write_pauses(settings, {name: found[name].resumed(now_ms, skip=skip) for name in chosen})
-    for name in chosen:
-        since = times.iso_time(since_ms[name])
+    if wanted not in since_ms:
+        if ALL in since_ms:
+            raise KmsError(f"All target topics are paused: {resuming(ALL)}")
+        typer.echo(f"no pause of {named_target(wanted)}: nothing to do", err=True)
+    else:
+        write_pauses(settings, {wanted: found[wanted].resumed(now_ms, skip=skip)})
         what = "is ended and not fired" if skip else "fires now"
-        typer.echo(f"resumed {named_target(name)}; what fell due since {since} {what}")
+        since = times.iso_time(since_ms.pop(wanted))
+        typer.echo(f"resumed {named_target(wanted)}; what fell due since {since} {what}")
+    for name in sorted(since_ms):
+        typer.echo(f"still paused: {named_target(name)}; to go on: {resuming(name)}", err=True)
 
 
 def _wanted(target: str | None, *, all_: bool) -> str:

@@ -34,13 +34,14 @@ def live(ages_seconds: Mapping[str, float], limit_seconds: float) -> Health:
     return Health(True, "Every thread turns.")
 
 
-def ready(alive: Health, consumer: ConsumerFigures, now: float, stopping: bool) -> Health:
+def ready(
+    alive: Health, consumer: ConsumerFigures, now: float, *, stopping: bool, knows_pauses: bool
+) -> Health:
     """Ready once what it was assigned is folded to its end, so that it may fire.
 
     So is a member of the group that has been left without partitions for a while: it stands by,
     and no partition waits for it. ``now`` is of the monotonic clock, as ``assigned_at``.
     """
-    assigned, caught_up = consumer.assigned, consumer.caught_up
     if stopping:
         return Health(False, "It is stopping.")
     if not alive.good:
@@ -51,6 +52,17 @@ def ready(alive: Health, consumer: ConsumerFigures, now: float, stopping: bool) 
             "It is not in its consumer group: the group has not taken it in yet, or Kafka is out "
             "of reach.",
         )
+    if not knows_pauses:
+        return Health(
+            False,
+            "It does not know yet what is paused, so nothing fires: the control topic has not been "
+            "read. The log says why.",
+        )
+    return _caught_up(consumer, now)
+
+
+def _caught_up(consumer: ConsumerFigures, now: float) -> Health:
+    assigned, caught_up = consumer.assigned, consumer.caught_up
     if assigned > caught_up:
         held = f"; {consumer.held} wait for the schema registry" if consumer.held else ""
         return Health(
@@ -60,7 +72,7 @@ def ready(alive: Health, consumer: ConsumerFigures, now: float, stopping: bool) 
         )
     if assigned:
         return Health(True, f"All {assigned} assigned partitions are caught up.")
-    if now - consumer.assigned_at < STANDBY_SECONDS:
+    if now - (consumer.assigned_at or now) < STANDBY_SECONDS:
         return Health(False, "No partition is assigned yet.")
     return Health(
         True,

@@ -122,7 +122,13 @@ class View:
 
     def ready(self) -> Health:
         """Whether it fires what it is to fire."""
-        return health.ready(self.live(), self.consumer, time.monotonic(), self._stopping())
+        return health.ready(
+            self.live(),
+            self.consumer,
+            time.monotonic(),
+            stopping=self._stopping(),
+            knows_pauses=self._gate.pauses.known,
+        )
 
     @contextmanager
     def reading(self) -> Iterator[PageReader]:

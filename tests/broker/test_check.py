@@ -197,6 +197,19 @@ class TestTopics:
         assert "whole schedule of up to 1048588 bytes" in text
 
 
+def test_a_control_topic_that_forgets_is_an_error(cluster: Cluster, kms: Kms) -> None:
+    control = cluster.topic(cleanup_policy="delete")
+    configured(kms, [recommended(cluster)], KMS_CONTROL_TOPIC=control)
+    kms.ok("pause", "orders")
+    done = check(kms)
+    assert ("paused" in done.errors(), done.code) == (True, 1)
+    found = dict(done.of("paused"))
+    assert found["error"].startswith("cleanup.policy is delete. A pause is forgotten")
+    assert found["warning"].startswith("it is paused since")
+    cluster.configure(control, "cleanup.policy", "compact")
+    assert "paused" not in check(kms).errors()
+
+
 class TestTheGroup:
     def test_strangers_in_it_are_an_error(self, cluster: Cluster, kms: Kms) -> None:
         """The scheduler that is to be replaced still runs, in the same group."""

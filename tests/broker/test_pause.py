@@ -33,9 +33,9 @@ class Scene:
         }
         self._make = make
 
-    def another(self) -> Instance:
+    def another(self, **settings: str) -> Instance:
         """One more instance of the group."""
-        return self._make([self.topic], group=self.kms.group)
+        return self._make([self.topic], group=self.kms.group, **settings)
 
     def put(self, schedule_id: str, due_ms: int, target: str = "", **asked: str) -> None:
         wanted = Schedule(due_ms, target or self.target, b"k", schedule_id.encode())
@@ -127,6 +127,62 @@ def test_what_is_skipped_is_ended_and_what_recurs_goes_on(
     scene.put("past", int(first.timestamp_ms) - 3_000)
     cluster.flush()
     wait_for("the late one", lambda: b"past" in scene.values() or None)
+
+
+def test_a_pause_of_all_holds_over_a_restart_and_one_by_name_outlives_it(
+    cluster: Cluster, instance: MakeInstance
+) -> None:
+    scene = Scene(cluster, instance)
+    scene.commands.ok("pause", scene.target)
+    scene.commands.ok("pause", "--all")
+    scene.put("named", now_ms())
+    scene.put("other", now_ms(), scene.other)
+    cluster.flush()
+    pending = 'kms_schedules_pending{partition="%d",schedule_topic="%s"}'
+    names = [pending % (number, scene.topic) for number in range(2)]
+    for _ in range(2):
+        scene.kms.start().caught_up(2)
+        scene.kms.wait_for_log("Paused: all target topics")
+        wait_for("both", lambda: sum(scene.kms.metrics().get(name, 0) for name in names) == 2)
+        assert scene.kms.stop() == 0
+    assert (scene.values(), cluster.read(scene.other)) == ([], [])
+    found = scene.commands.run("resume", "--all")
+    assert found.returncode == 0
+    assert f"still paused: target topic {scene.target}" in found.stderr.decode()
+    scene.kms.start()
+    assert [it.value for it in cluster.arrived(scene.other, 1)] == [b"other"]
+    scene.marks("mark")
+    assert scene.values() == []
+    scene.commands.ok("resume", scene.target)
+    assert [it.value for it in cluster.arrived(scene.target, 1)] == [b"named"]
+    assert scene.kms.stop() == 0
+
+
+def test_the_instances_of_a_group_keep_to_a_limit_together(
+    cluster: Cluster, instance: MakeInstance
+) -> None:
+    scene = Scene(cluster, instance, KMS_RATE_LIMITS=f"TARGET={LIMIT}")
+    second = scene.another(KMS_RATE_LIMITS=f"{scene.target}={LIMIT}")
+    scene.commands.ok("pause", scene.target)  # until both have their partition
+    count = 5 * LIMIT
+    for number in range(count):
+        scene.put(f"limited-{number:04}", now_ms())
+    cluster.flush()
+    for kms in (scene.kms, second):
+        kms.start()
+    for kms in (scene.kms, second):
+        kms.caught_up(1)
+    held = f'kms_schedules_held{{topic="{scene.target}"}}'
+    both = (scene.kms, second)
+    wait_for("all to be held", lambda: sum(it.metrics().get(held, 0) for it in both) == count)
+    scene.commands.ok("resume", scene.target)
+    arrived = cluster.arrived(scene.target, count)
+    times_ms = sorted(it.timestamp_ms for it in arrived)
+    assert len(arrived) == count
+    assert times_ms[-1] - times_ms[0] >= 1_000 * (count / LIMIT - 1)
+    for kms in both:
+        assert f'fired_total{{topic="{scene.target}"}}' in str(kms.metrics())
+        assert kms.stop() == 0
 
 
 def test_what_is_skipped_does_not_wait_for_the_limit(

@@ -74,6 +74,14 @@ def test_ready_when_all_that_is_assigned_is_caught_up(site: Site) -> None:
     assert answer.json == {"ready": True, "why": "All 2 assigned partitions are caught up."}
 
 
+def test_not_ready_before_it_knows_what_is_paused(site: Site) -> None:
+    site.assign()
+    site.gate.pauses.known = False
+    not_ready(site, "does not know yet what is paused")
+    site.gate.pauses.replace({})
+    assert is_ready(site.get("/health/ready"))
+
+
 def test_a_member_without_partitions_stands_by_after_a_while(site: Site) -> None:
     """Not at once: a newcomer has none for a moment, also if it is about to get some."""
     site.consumer.assigned_at = time.monotonic()
