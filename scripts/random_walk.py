@@ -32,16 +32,15 @@ def main() -> int:
             print(f"{time.monotonic() - started:7.1f} s  {text}", file=sys.stderr, flush=True)
 
         try:
-            verdict = walk.run(options.minutes * 60, tell)
-            tallies = walk.stream.tally()
+            found = walk.run(options.minutes * 60, tell)
         finally:
             walk.close()
     for crash in walk.crashes:
         print(crash, file=sys.stderr)
-    for form, tally in tallies.items():
+    for form, tally in found.tally().items():
         counts = ", ".join(f"{name} {count}" for name, count in tally._asdict().items())
         print(f"{form}: {counts}")
-    faults = sum(walk.done.values())
+    faults, verdict = sum(walk.done.values()), found.verdict()
     clean = verdict.is_clean() and not walk.crashes
     print(
         f"{'clean' if clean else 'BROKEN'}: seed {options.seed}, {faults} faults, {verdict}, "

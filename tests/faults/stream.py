@@ -1,13 +1,11 @@
-"""A steady stream of new, updated and cancelled schedules, and what became of them."""
+"""A steady stream of new, updated and cancelled schedules of all formats and kinds."""
 
 from __future__ import annotations
 
 import random
 import threading
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
-from itertools import pairwise
 from typing import NamedTuple
 
 import confluent_kafka as ck
@@ -15,11 +13,14 @@ import confluent_kafka as ck
 from tests.broker.cluster import Cluster, now_ms
 from tests.faults.lanes import Body, Lane
 
+EVERY_MS, TIMES = 2_000, 6
+
+Run = tuple[bytes, int]  # an id, and which of the records under it
+
 _TICK_SECONDS = 0.05
 _NEAR_MS = 15_000
 _BAD = 0.02  # of all records
 _OFTEN = 0.04  # what recurs
-_EVERY_MS, _TIMES = 2_000, 6
 
 
 class Version(NamedTuple):
@@ -27,62 +28,6 @@ class Version(NamedTuple):
 
     number: int
     due_ms: int | None
-
-
-class Often(NamedTuple):
-    """What recurs: when first, and its messages so far, as the broker had them."""
-
-    due_ms: int
-    seen_ms: list[int]
-
-    def early(self) -> int:
-        """How many came before their time."""
-        return sum(
-            at < self.due_ms + number * _EVERY_MS for number, at in enumerate(sorted(self.seen_ms))
-        )
-
-
-class Tally(NamedTuple):
-    """What became of the schedules of one format."""
-
-    fired: int
-    lost: int
-    twice: int
-
-
-class Wanted(NamedTuple):
-    """A message that has to come, and how often."""
-
-    form: str
-    key: bytes
-    value: bytes
-    times: int = 1
-
-
-class Verdict(NamedTuple):
-    """What the target and the dead-letter topic say: what is behind ``buried`` must be 0.
-
-    ``schedules`` are ids, ``records`` what was written under them. ``recurring`` are of the ids.
-    """
-
-    schedules: int
-    recurring: int
-    records: int
-    fired: int
-    buried: int
-    lost: int
-    twice: int
-    cancelled_but_fired: int
-    early: int
-    not_buried: int
-    buried_twice: int
-
-    def is_clean(self) -> bool:
-        """Whether every promise was kept."""
-        return not any(self[5:])
-
-    def __str__(self) -> str:
-        return ", ".join(f"{name} {value}" for name, value in self._asdict().items())
 
 
 class Stream:
@@ -96,17 +41,18 @@ class Stream:
     def __init__(
         self, cluster: Cluster, lanes: Sequence[Lane], seed: int, rate: int, margin_seconds: float
     ) -> None:
-        self._lanes = lanes
-        self.target, self.dead = cluster.topic(4), cluster.topic()
-        self._cluster = cluster
+        self.lanes = lanes
+        self.target, self.dead, self.history = cluster.topic(4), cluster.topic(), cluster.topic(4)
+        self.margin_ms = int(margin_seconds * 1000)
+        self.versions: dict[bytes, list[Version]] = {}
+        self.written_ms: dict[Run, int] = {}  # when the broker had it
+        self.bad: set[bytes] = set()  # ids of records that are no schedules
+        self.often: dict[Run, int] = {}  # when what recurs is first due, in ms
+        self.ended: set[Run] = set()  # of those: what came next under the id ended it
         self._source = random.Random(f"stream {seed}")
         self._rate = rate
-        self._margin_ms = int(margin_seconds * 1000)
-        self._bad: set[bytes] = set()  # ids of records that are no schedules
-        self._often: dict[bytes, int] = {}  # when each that recurs is first due
-        self._ended: list[bytes] = []  # of those, the cancelled
-        self._versions: dict[bytes, list[Version]] = {}
-        self._written_ms: dict[tuple[bytes, int], int] = {}  # when the broker had it
+        self._recurring = 0
+        self._going: Run = (b"", 0)
         self._open: list[bytes] = []  # ids that may still be updated or cancelled
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -130,90 +76,6 @@ class Stream:
             self._thread.join()
             assert self._producer.flush(300) == 0
 
-    @property
-    def recurring(self) -> int:
-        """How many that recur have been written."""
-        return len(self._often)
-
-    def missing(self) -> int:
-        """How many schedules that nobody replaced have not been fired yet."""
-        often = sum(len(it.seen_ms) < _TIMES for it in self._often_wanted().values())
-        bad = len(self._bad - self._buried().keys())
-        return len(self._wanted() - self._arrived().keys()) + bad + often
-
-    def losses(self) -> list[str]:
-        """What was written under each id that was lost, and which of it was fired."""
-        fired, lost = self._arrived(), self._wanted() - self._arrived().keys()
-        often = {it: len(found.seen_ms) for it, found in self._often_wanted().items()}
-        once = [
-            f"lost: id {schedule_id.decode()} ({self._lane(schedule_id).form}): "
-            + ", ".join(
-                f"{'cancel' if version.due_ms is None else f'due {version.due_ms}'} written "
-                f"{self._written_ms[schedule_id, version.number]}"
-                f"{' fired' if (schedule_id, version.number) in fired else ''}"
-                for version in self._versions[schedule_id]
-            )
-            for schedule_id, _ in sorted(lost)
-        ]
-        return once + [
-            f"lost: id {schedule_id.decode()} ({self._lane(schedule_id).form}): came {count} times"
-            for schedule_id, count in sorted(often.items())
-            if count < _TIMES
-        ]
-
-    def wanted(self) -> Iterator[Wanted]:
-        """Every message that has to come, for a service that is told so."""
-        for schedule_id, number in sorted(self._wanted()):
-            value = b"%s %d" % (schedule_id, number)
-            yield Wanted(self._lane(schedule_id).form, schedule_id, value)
-        for schedule_id in sorted(self._often_wanted()):
-            value = b"%s 0" % schedule_id
-            yield Wanted(self._lane(schedule_id).form, schedule_id, value, _TIMES)
-
-    def tally(self) -> dict[str, Tally]:
-        """What was fired, lost and fired twice of each format."""
-        fired, lost, twice = Counter[str](), Counter[str](), Counter[str]()
-        counts = self._arrived()
-        for (schedule_id, _), count in counts.items():
-            form = self._lane(schedule_id).form
-            fired[form] += count
-            twice[form] += count > 1
-        for schedule_id, _ in self._wanted() - counts.keys():
-            lost[self._lane(schedule_id).form] += 1
-        ended = set(self._ended)
-        for schedule_id, found in self._often_seen().items():
-            form, count = self._lane(schedule_id).form, len(found.seen_ms)
-            fired[form] += count
-            twice[form] += max(count - _TIMES, 0)
-            lost[form] += 0 if schedule_id in ended else max(_TIMES - count, 0)
-        forms = dict.fromkeys(lane.form for lane in self._lanes)
-        return {form: Tally(fired[form], lost[form], twice[form]) for form in forms}
-
-    def verdict(self) -> Verdict:
-        """Count, from the target topic alone."""
-        counts, buried, early = self._arrived(), self._buried(), 0
-        often, tally = self._often_seen(), self.tally().values()
-        for it in self._cluster.read(self.target):
-            schedule_id, number = _unpacked(it.value or b"")
-            if schedule_id in often:
-                continue
-            due_ms = self._versions[schedule_id][number].due_ms
-            early += due_ms is None or it.timestamp_ms < due_ms
-        return Verdict(
-            schedules=len(self._versions) + len(self._bad) + len(often),
-            recurring=len(often),
-            records=len(self._written_ms),
-            fired=sum(each.fired for each in tally),
-            lost=sum(each.lost for each in tally),
-            twice=sum(each.twice for each in tally),
-            cancelled_but_fired=len(self._replaced_in_time() & counts.keys())
-            + sum(self._went_on(schedule_id, often[schedule_id]) for schedule_id in self._ended),
-            early=early + sum(it.early() for it in often.values()),
-            buried=sum(buried.values()),
-            not_buried=len(self._bad - buried.keys()),
-            buried_twice=sum(count > 1 for count in buried.values()),
-        )
-
     def _run(self) -> None:
         while not self._stopping.wait(_TICK_SECONDS):
             for _ in range(int(self._rate * _TICK_SECONDS)):
@@ -227,8 +89,8 @@ class Stream:
         elif choice < _BAD + _OFTEN:
             self._write_often()
         elif choice < 0.7 or not self._open:
-            schedule_id = b"%d" % len(self._versions)
-            self._versions[schedule_id] = []
+            schedule_id = b"%d" % len(self.versions)
+            self.versions[schedule_id] = []
             if self._source.random() < 0.4:
                 self._open.append(schedule_id)
             self._write(schedule_id, now_ms() + self._ahead_ms())
@@ -237,54 +99,58 @@ class Stream:
             self._write(schedule_id, None if choice > 0.9 else now_ms() + self._ahead_ms())
 
     def _write_often(self) -> None:
-        """What recurs, or the cancel of one that does."""
-        number = len(self._often)
-        going = b"often-%d" % (number - 1)  # the last one
-        if self._source.random() < 0.3 and going in self._often and going not in self._ended:
-            self._ended.append(going)
-            self._produce(going, None, 1)
+        """What recurs, or the cancel of one that does, or an update."""
+        schedule_id, number = self._going  # the last one
+        if self._source.random() < 0.4 and schedule_id and self._going not in self.ended:
+            self.ended.add(self._going)
+            if self._source.random() < 0.5:
+                self._produce(schedule_id, None, number + 1)
+            else:
+                self._write_run(schedule_id, number + 1)
             return
-        schedule_id = b"often-%d" % number
-        lane = self._lane(schedule_id)
-        due_ms = lane.due_ms(now_ms() + self._source.randrange(5_000))
-        self._often[schedule_id] = due_ms
-        body = lane.written.body(due_ms, self.target, schedule_id, b"%s 0" % schedule_id)
-        asked = {
-            "kms-every": b"%dms" % _EVERY_MS,
-            "kms-count": b"%d" % _TIMES,
-            "kms-missed": b"all",
-        }
-        self._produce(schedule_id, Body(body.value, {**body.headers, **asked}), 0)
+        self._write_run(b"often-%d" % self._recurring, 0)
+        self._recurring += 1
+
+    def _write_run(self, schedule_id: bytes, number: int) -> None:
+        self._going = schedule_id, number
+        soon_ms = now_ms() + self._source.randrange(5_000)
+        # When a cron that says the same as the interval has it.
+        due_ms = self.often[self._going] = -(-soon_ms // EVERY_MS) * EVERY_MS
+        packed, written = packed_run(self._going), lane_of(self.lanes, schedule_id).written
+        body = written.body(due_ms, self.target, schedule_id, packed)
+        asked = {"kms-count": b"%d" % TIMES, "kms-missed": b"all"}
+        if self._source.random() < 0.5:
+            asked["kms-every"] = b"%dms" % EVERY_MS
+        else:
+            asked["kms-cron"] = b"*/%d * * * * *" % (EVERY_MS // 1000)
+        self._produce(schedule_id, Body(body.value, {**body.headers, **asked}), number)
 
     def _write_bad(self) -> None:
         """A record that can only end as a dead letter."""
-        schedule_id = b"bad-%d" % len(self._bad)
-        self._bad.add(schedule_id)
-        body = self._lane(schedule_id).written.bad(self.target, self._source)
-        self._produce(schedule_id, body, -len(self._bad))
+        schedule_id = b"bad-%d" % len(self.bad)
+        self.bad.add(schedule_id)
+        body = lane_of(self.lanes, schedule_id).written.bad(self.target, self._source)
+        self._produce(schedule_id, body, -len(self.bad))
 
     def _ahead_ms(self) -> int:
         if self._source.random() < 0.1:
             return -1000
         if self._source.random() < 0.3:
-            return self._source.randrange(self._margin_ms, 2 * self._margin_ms)
+            return self._source.randrange(self.margin_ms, 2 * self.margin_ms)
         return self._source.randrange(_NEAR_MS)
 
     def _write(self, schedule_id: bytes, due_ms: int | None) -> None:
-        number, body, lane = len(self._versions[schedule_id]), None, self._lane(schedule_id)
+        number, body, lane = len(self.versions[schedule_id]), None, lane_of(self.lanes, schedule_id)
         if due_ms is not None:
-            due_ms, packed = lane.due_ms(due_ms), b"%s %d" % (schedule_id, number)
+            due_ms, packed = lane.due_ms(due_ms), packed_run((schedule_id, number))
             body = lane.written.body(due_ms, self.target, schedule_id, packed)
-        self._versions[schedule_id].append(Version(number, due_ms))
+        self.versions[schedule_id].append(Version(number, due_ms))
         self._produce(schedule_id, body, number)
 
-    def _lane(self, schedule_id: bytes) -> Lane:
-        """An id stays with one topic and one partition."""
-        return self._lanes[_number(schedule_id) % len(self._lanes)]
-
     def _produce(self, schedule_id: bytes, body: Body | None, number: int) -> None:
-        lane, written = self._lane(schedule_id), partial(self._on_written, schedule_id, number)
-        partition = _number(schedule_id) // len(self._lanes) % lane.partitions
+        lane = lane_of(self.lanes, schedule_id)
+        written = partial(self._on_written, schedule_id, number)
+        partition = _number(schedule_id) // len(self.lanes) % lane.partitions
         value, headers = (None, {}) if body is None else body
         while True:
             try:
@@ -304,54 +170,24 @@ class Stream:
         self, schedule_id: bytes, number: int, error: ck.KafkaError | None, _message: ck.Message
     ) -> None:
         assert error is None, error
-        self._written_ms[schedule_id, number] = now_ms()
+        self.written_ms[schedule_id, number] = now_ms()
 
-    def _arrived(self) -> Counter[tuple[bytes, int]]:
-        """What was fired of all that does not recur."""
-        found = Counter(_unpacked(it.value or b"") for it in self._cluster.read(self.target))
-        return Counter({it: count for it, count in found.items() if it[0] not in self._often})
 
-    def _often_seen(self) -> dict[bytes, Often]:
-        found = {schedule_id: Often(due_ms, []) for schedule_id, due_ms in self._often.items()}
-        for it in self._cluster.read(self.target):
-            if it.key in found:
-                found[it.key].seen_ms.append(it.timestamp_ms)
-        return found
+def packed_run(run: Run) -> bytes:
+    """The value of its messages."""
+    return b"%s %d" % run
 
-    def _often_wanted(self) -> dict[bytes, Often]:
-        """Those that have to come as often as they were asked to."""
-        found = self._often_seen()
-        return {it: found[it] for it in found.keys() - set(self._ended)}
 
-    def _went_on(self, schedule_id: bytes, often: Often) -> bool:
-        """Whether an occurrence was fired although it was cancelled long before."""
-        last_ms = often.due_ms + (len(often.seen_ms) - 1) * _EVERY_MS
-        return last_ms > self._written_ms[schedule_id, 1] + self._margin_ms
+def unpacked_run(value: bytes) -> Run:
+    """What ``packed_run`` made it of."""
+    schedule_id, number = value.split()
+    return schedule_id, int(number)
 
-    def _buried(self) -> Counter[bytes]:
-        return Counter(it.key or b"" for it in self._cluster.read(self.dead))
 
-    def _wanted(self) -> set[tuple[bytes, int]]:
-        return {
-            (schedule_id, versions[-1].number)
-            for schedule_id, versions in self._versions.items()
-            if versions[-1].due_ms is not None
-        }
-
-    def _replaced_in_time(self) -> set[tuple[bytes, int]]:
-        return {
-            (schedule_id, old.number)
-            for schedule_id, versions in self._versions.items()
-            for old, new in pairwise(versions)
-            if old.due_ms is not None
-            and self._written_ms[schedule_id, new.number] < old.due_ms - self._margin_ms
-        }
+def lane_of(lanes: Sequence[Lane], schedule_id: bytes) -> Lane:
+    """An id stays with one topic and one partition."""
+    return lanes[_number(schedule_id) % len(lanes)]
 
 
 def _number(schedule_id: bytes) -> int:
     return int(schedule_id.rpartition(b"-")[2])
-
-
-def _unpacked(value: bytes) -> tuple[bytes, int]:
-    schedule_id, number = value.split()
-    return schedule_id, int(number)

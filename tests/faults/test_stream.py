@@ -11,7 +11,8 @@ from local_registry import LocalRegistry
 from tests.broker.cluster import Cluster, wait_for
 from tests.broker.conftest import registry
 from tests.faults.lanes import Registry, lanes
-from tests.faults.stream import Stream, Tally
+from tests.faults.reckoning import Reckoning, Tally
+from tests.faults.stream import TIMES, Stream
 
 __all__ = ["registry"]
 FORMS = {"avro", "json", "headers", "registry"}
@@ -24,7 +25,7 @@ def stream(cluster: Cluster, registry: LocalRegistry) -> Iterator[Stream]:
         made = Stream(cluster, lanes(cluster, schemas), 1, 500, 1.0)
         made.start()
         try:
-            wait_for("some that recur in each format", lambda: made.recurring >= 30)
+            wait_for("some that recur in each format", lambda: len(made.often) >= 30)
         finally:
             made.stop()
         yield made
@@ -33,32 +34,44 @@ def stream(cluster: Cluster, registry: LocalRegistry) -> Iterator[Stream]:
 def test_what_a_bad_service_does_is_counted_for_each_format(
     cluster: Cluster, stream: Stream
 ) -> None:
-    wanted = list(stream.wanted())
-    count = {form: sum(it.times for it in wanted if it.form == form) for form in FORMS}
-    assert stream.tally() == {form: Tally(0, count[form], 0) for form in FORMS}
-    verdict = stream.verdict()
+    found = Reckoning(cluster, stream)
+    wanted = list(found.wanted())
+    count = {form: sum(len(it.due_ms) for it in wanted if it.form == form) for form in FORMS}
+    assert found.tally() == {form: Tally(0, count[form], 0) for form in FORMS}
+    verdict = found.verdict()
     assert (verdict.lost, verdict.twice) == (sum(count.values()), 0)
     assert verdict.not_buried > 0
     assert not verdict.is_clean()
-    assert len(stream.losses()) == len(wanted) == stream.missing() - verdict.not_buried
+    assert len(found.losses()) == len(wanted)
+    assert verdict.lost == found.missing() - verdict.not_buried
 
-    def fire(last: int) -> None:
+    def fire(skipped: slice) -> Reckoning:
         for it in wanted:
-            for _ in range(it.times - last):
+            for due_ms in it.due_ms[skipped]:
+                epoch = [("scheduler-epoch", b"%d" % (due_ms // 1000))]
                 cluster.write(stream.target, it.key, it.value)
+                cluster.write(stream.history, it.key, it.value, headers=epoch)
         cluster.flush()
+        return Reckoning(cluster, stream)
 
-    fire(1)  # of what recurs, all but the last
-    recurring = {form: sum(it.form == form and it.times > 1 for it in wanted) for form in FORMS}
-    assert {form: each.lost - recurring[form] for form, each in stream.tally().items()} == {
-        form: sum(it.form == form and it.times == 1 for it in wanted) for form in FORMS
+    found = fire(slice(1, None))  # of what recurs all but the first
+    recurring = {
+        form: sum(it.form == form and len(it.due_ms) == TIMES for it in wanted) for form in FORMS
     }
-    fire(0)
-    found = stream.tally()
-    assert {form: each.lost for form, each in found.items()} == dict.fromkeys(FORMS, 0)
-    assert stream.losses() == []
-    # Now each plain one is there once, and what recurs almost twice as often as it should be.
-    assert {form: each.twice for form, each in found.items()} == {
-        form: sum(it.times - 1 for it in wanted if it.form == form) for form in FORMS
+    once = {form: sum(it.form == form and len(it.due_ms) == 1 for it in wanted) for form in FORMS}
+    assert {form: each.lost for form, each in found.tally().items()} == {
+        form: recurring[form] + once[form] for form in FORMS
     }
-    assert stream.verdict().early > 0
+    # As often as it should be, and yet one is lost and another one came twice.
+    found = fire(slice(-1, None))
+    assert {form: (each.lost, each.twice) for form, each in found.tally().items()} == {
+        form: (recurring[form], recurring[form]) for form in FORMS
+    }
+    assert len(found.losses()) == sum(recurring.values())
+    verdict = fire(slice(0, 1)).verdict()
+    assert (verdict.lost, verdict.unlike_history) == (0, 0)
+    assert verdict.twice == sum(recurring.values()) + sum(once.values())
+    assert verdict.early > 0
+    cluster.write(stream.target, wanted[0].key, wanted[0].value)
+    cluster.flush()
+    assert Reckoning(cluster, stream).verdict().unlike_history == 1

@@ -19,7 +19,7 @@ def test_a_seed_gives_the_same_plan_again() -> None:
 def test_a_short_walk_loses_nothing_and_fires_nothing_twice(tmp_path: Path) -> None:
     told: list[str] = []
     with closing(Walk(tmp_path, seed=7, instances=2, rate=100)) as walk:
-        verdict = walk.run(20, told.append)
+        verdict = walk.run(20, told.append).verdict()
     assert verdict.schedules > 1_000
     assert verdict.fired > 500
     assert verdict.recurring > 20

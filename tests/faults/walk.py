@@ -26,7 +26,8 @@ from tests.broker.instance import ROOT, Instance
 from tests.broker.permissions import OPEN, forbidden
 from tests.faults.lanes import Registry, lanes
 from tests.faults.proxy import Proxy
-from tests.faults.stream import Stream, Verdict
+from tests.faults.reckoning import Reckoning
+from tests.faults.stream import Stream
 
 SETTINGS = {
     "KMS_SESSION_TIMEOUT_MS": "4000",
@@ -115,7 +116,7 @@ class Walk:
         self.stream = Stream(cluster, self._lanes, seed, rate, 2 * LONGEST_FAULT_SECONDS)
         self._instances = [self._instance(cluster, number) for number in range(instances)]
 
-    def run(self, seconds: float, tell: Callable[[str], None]) -> Verdict:
+    def run(self, seconds: float, tell: Callable[[str], None]) -> Reckoning:
         """Break things for this long, heal everything, wait, and count."""
         for each in self._instances:
             each.start()
@@ -131,9 +132,10 @@ class Walk:
         self.stream.stop()
         tell("healing")
         self._settle()
-        for loss in self.stream.losses():
+        found = self._reckoning()
+        for loss in found.losses():
             tell(loss)
-        return self.stream.verdict()
+        return found
 
     def close(self) -> None:
         """Nothing is left running."""
@@ -148,6 +150,7 @@ class Walk:
     def _instance(self, cluster: Cluster, number: int) -> Instance:
         environment = {"KAFKA_BROKERS": self._proxy.address, **SETTINGS}
         environment["KMS_DEAD_LETTER_TOPIC"] = self.stream.dead
+        environment["HISTORY_TOPIC"] = self.stream.history
         environment["KMS_SCHEMA_REGISTRY_URL"] = self._registry.url
         # So that what has gathered during a fault goes through a lane, too.
         environment["KMS_RATE_LIMITS"] = f"{self.stream.target}={_LIMIT * self._rate}"
@@ -164,6 +167,9 @@ class Walk:
             program=ROOT / "kms.py",
             **environment,
         )
+
+    def _reckoning(self) -> Reckoning:
+        return Reckoning(self._cluster, self.stream)
 
     def _topics(self, form: str) -> list[str]:
         return [lane.topic for lane in self._lanes if lane.form == form]
@@ -246,7 +252,7 @@ class Walk:
 
     def _settle(self) -> None:
         deadline = time.monotonic() + SETTLE_SECONDS
-        while self.stream.missing() and time.monotonic() < deadline:
+        while self._reckoning().missing() and time.monotonic() < deadline:
             self._revive()
             time.sleep(1.0)
         for each in self._instances:
