@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -251,3 +253,40 @@ def test_what_cant_be_fired_ends_whole_in_its_dead_letter(
         assert scene.ended(schedule_id).offset == scene.records(schedule_id)[-1].offset
     wait_for("the others to go on", lambda: len(scene.messages("itself")) >= 2)
     assert scene.kms.stop() == 0
+
+
+def test_a_cron_of_five_fields_goes_by_the_clock_of_its_time_zone(
+    cluster: Cluster, instance: MakeInstance
+) -> None:
+    scene = Scene(cluster, instance)
+    india = ZoneInfo("Asia/Kolkata")  # 5:30 ahead, whatever the season
+    first = datetime.now(india).replace(second=0, microsecond=0) - timedelta(hours=1)
+    asked = {"cron": f"{first.minute} {first.hour} * * *", "timezone": india.key}
+    scene.put("daily", now_ms() - 2 * HOUR, **asked)
+    cluster.flush()
+    scene.kms.start()
+    cluster.arrived(scene.target, 1)  # the one of an hour ago
+    again = wait_for("its next record", lambda: scene.records("daily")[1:] or None)
+    tomorrow = first + timedelta(days=1)
+    assert dict(again[-1].headers)["kms-next"] == b"%d" % (tomorrow.timestamp() * 1000)
+    assert scene.kms.stop() == 0
+    assert len(scene.messages("daily")) == len(again) == 1
+
+
+def test_until_is_the_last_time_by_the_clock_of_the_time_zone(
+    cluster: Cluster, instance: MakeInstance
+) -> None:
+    scene = Scene(cluster, instance)
+    scene.kms.start().caught_up()
+    india = ZoneInfo("Asia/Kolkata")
+    first = datetime.now(india).replace(microsecond=0) + timedelta(seconds=3)
+    until = (first + timedelta(seconds=2)).replace(tzinfo=None).isoformat()
+    due_ms = int(first.timestamp() * 1000)
+    asked = {"cron": "* * * * * *", "timezone": india.key, "until": until, "missed": "all"}
+    scene.put("often", due_ms, **asked)
+    scene.ended("often")
+    assert scene.kms.stop() == 0
+    nexts = [dict(it.headers).get("kms-next") for it in scene.records("often")]
+    assert nexts == [None, b"%d" % (due_ms + SECOND), b"%d" % (due_ms + 2 * SECOND), None]
+    messages = scene.messages("often")
+    assert [it.timestamp_ms >= due_ms + n * SECOND for n, it in enumerate(messages)] == [True] * 3
