@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from typing import Any, cast
 
@@ -12,14 +12,21 @@ from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from kms.errors import FormatError
 from kms.formats.avro import SCHEMA
 
-_DEFAULTS: Mapping[str, Any] = {"value": None, "headers": {}}
+# Code generators make a union with null of whatever may be left out.
+_OPTIONAL: Mapping[str, Mapping[str, Any]] = {
+    "value": {"default": None},
+    "headers": {
+        "type": ["null", {"type": "map", "values": ["null", "bytes"]}],
+        "default": None,
+    },
+}
 
 
 class Resolution:
     """Reads, and writes, with one writer's schema.
 
-    Its record may have any name. ``value`` and ``headers`` may be missing, other fields be there.
-    Raises FormatError if it can't be a schedule's schema.
+    Its record may have any name. ``value`` and ``headers`` may be missing or null, other fields
+    be there. Raises FormatError if it can't be a schedule's schema.
     """
 
     def __init__(self, schema_id: int, texts: Sequence[str]) -> None:
@@ -45,7 +52,7 @@ class Resolution:
         """The fields of ours; FormatError where the bytes are not exactly one schedule."""
         source = BytesIO(data)
         try:
-            found = schemaless_reader(source, self._writer, self._reader)
+            found = cast(dict[str, Any], schemaless_reader(source, self._writer, self._reader))
         except Exception as error:
             # As in Avro: whatever the bytes lead it to.
             raise FormatError(
@@ -53,7 +60,7 @@ class Resolution:
             ) from error
         if source.tell() != len(data):
             raise FormatError(f"{len(data) - source.tell()} bytes follow the Avro schedule")
-        return cast(dict[str, Any], found)
+        return {**found, "headers": found["headers"] or {}}
 
     def write(self, fields: Mapping[str, Any]) -> bytes:
         """These fields as this schema has them; FormatError if it asks for others."""
@@ -72,10 +79,7 @@ class Resolution:
 
 
 def _fields() -> list[dict[str, Any]]:
-    return [
-        {**field, "default": _DEFAULTS[field["name"]]} if field["name"] in _DEFAULTS else field
-        for field in SCHEMA["fields"]
-    ]
+    return [{**field, **_OPTIONAL.get(field["name"], {})} for field in SCHEMA["fields"]]
 
 
 def _plain(schema: Any) -> Any:
@@ -86,7 +90,17 @@ def _plain(schema: Any) -> Any:
 
 
 def _check_time(schema: Mapping[str, Any]) -> None:
-    times = [field["type"] for field in schema["fields"] if field["name"] == "time"]
-    kind = times[0].get("logicalType") if times and isinstance(times[0], Mapping) else None
-    if kind not in (None, "timestamp-millis"):
-        raise FormatError(f"its schema has the time as {kind}, not in milliseconds")
+    for kind in _logical_types([field for field in schema["fields"] if field["name"] == "time"]):
+        if kind != "timestamp-millis":
+            raise FormatError(f"its schema has the time as {kind}, not in milliseconds")
+
+
+def _logical_types(schema: Any) -> Iterator[Any]:
+    # Also those of a field, where Avro asks for none: who wrote one there meant the time.
+    if isinstance(schema, list):
+        for each in schema:
+            yield from _logical_types(each)
+    elif isinstance(schema, Mapping):
+        if "logicalType" in schema:
+            yield schema["logicalType"]
+        yield from _logical_types(schema.get("type"))

@@ -88,6 +88,7 @@ class SchemaRegistry:
         if found is not None:
             return found
         with self._errors():
+            self._client.clear_caches()  # it may remember an id of a subject that was deleted
             return self._client.register_schema(subject, Schema(ours, "AVRO")), (ours,)
 
     def newest(self, subject: str) -> tuple[int, tuple[str, ...]] | None:
@@ -97,7 +98,8 @@ class SchemaRegistry:
         """
         with self._errors():
             try:
-                found = self._client.get_latest_version(subject)
+                # Its get_latest_version remembers the first answer for as long as it lives.
+                found = self._client.get_version(subject, "latest")
             except SchemaRegistryError as error:
                 if error.error_code not in (_NO_SUBJECT, _NO_VERSION):
                     raise
@@ -114,7 +116,9 @@ class SchemaRegistry:
             raise FormatError(f"schema {schema_id} is {schema.schema_type}, not Avro")
         texts: list[str] = []
         for reference in schema.references or ():
-            found = self._client.get_version(reference.subject or "", reference.version or 0)
+            subject, version = reference.subject or "", reference.version or 0
+            # As ids do, references outlive a subject that was deleted, unless for good.
+            found = self._client.get_version(subject, version, deleted=True)
             texts += self._texts(found.schema, schema_id)
         return *dict.fromkeys(texts), schema.schema_str or ""
 

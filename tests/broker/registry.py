@@ -37,6 +37,15 @@ LARGER = schema_of(
     TIME,
 )
 SMALLER = schema_of("Schedule", TIME, TOPIC, {"name": "key", "type": "string"})
+# As code generators have it: whatever may be left out is a union with null.
+OPTIONAL = schema_of(
+    "com.acme.Optional",
+    {**TIME, "type": ["null", TIME["type"]]},
+    TOPIC,
+    {"name": "key", "type": ["null", "string"]},
+    {"name": "value", "type": ["null", "string"]},
+    {"name": "headers", "type": ["null", {"type": "map", "values": ["null", "bytes"]}]},
+)
 WHOLE = schema_of("com.sky.Schedule", TIME, TOPIC, KEY, VALUE, HEADERS)
 
 
@@ -49,7 +58,9 @@ class Writers:
     def register(self, topic: str, schema: str, kind: str = "AVRO") -> int:
         return self.client.register_schema(f"{topic}-value", Schema(schema, kind))
 
-    def by_serializer(self, schedule_topic: str, schema: str, fields: Mapping[str, Any]) -> bytes:
+    def by_serializer(
+        self, schedule_topic: str, schema: str | Schema, fields: Mapping[str, Any]
+    ) -> bytes:
         """By Confluent's own serializer, which registers the schema."""
         serializer = AvroSerializer(self.client, schema)
         context = SerializationContext(schedule_topic, MessageField.VALUE)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
+from local_registry import LocalRegistry
 
-from kms.formats import FORMATS
+from kms.formats import FORMATS, Schemas
 from kms.kinds import Kind, spot_ms
+from kms.registry import schemas_of
 from kms.schedule import Schedule, fired_of
+from kms.settings import Settings
 from tests.broker.cluster import Arrived, Cluster, now_ms, wait_for
 from tests.broker.instance import ROOT, Instance
 
@@ -21,6 +25,7 @@ SETTINGS = {
     "avro": "SCHEDULE_TOPICS",
     "json": "JSON_SCHEDULE_TOPICS",
     "headers": "HEADER_SCHEDULE_TOPICS",
+    "registry": "REGISTRY_SCHEDULE_TOPICS",
 }
 SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000
 
@@ -29,11 +34,17 @@ class Scene:
     """A schedule topic of a format, and a target."""
 
     def __init__(
-        self, cluster: Cluster, instance: MakeInstance, form: str = "avro", **settings: str
+        self,
+        cluster: Cluster,
+        instance: MakeInstance,
+        form: str = "avro",
+        schemas: Schemas | None = None,
+        /,
+        **settings: str,
     ) -> None:
         self.cluster = cluster
         self.topic, self.target = cluster.schedule_topic(), cluster.topic()
-        self._form = FORMATS[form](self.topic)
+        self._form = FORMATS[form](self.topic, schemas)
         variables = {"SCHEDULE_TOPICS": "", SETTINGS[form]: self.topic, **settings}
         self.kms = instance([self.topic], **variables)
 
@@ -131,14 +142,38 @@ def test_a_window_spreads_what_is_due_together(cluster: Cluster, instance: MakeI
     assert scene.kms.stop() == 0
 
 
-@pytest.mark.parametrize("form", ["avro", "json", "headers"])
-def test_an_interval_with_a_count(cluster: Cluster, instance: MakeInstance, form: str) -> None:
-    delivery = "at-least-once" if form == "json" else "exactly-once"
-    scene = Scene(cluster, instance, form, KMS_DELIVERY=delivery)
+@pytest.fixture
+def schemas(registry: LocalRegistry) -> Iterator[Schemas]:
+    """What to write with."""
+    settings = Settings(registry_schedule_topics=("any",), kms_schema_registry_url=registry.url)
+    found = schemas_of(settings)
+    assert found is not None
+    with closing(found):
+        yield found
+
+
+@pytest.mark.parametrize("form", ["avro", "json", "headers", "registry"])
+def test_an_interval_with_a_count(
+    cluster: Cluster,
+    instance: MakeInstance,
+    registry: LocalRegistry,
+    schemas: Schemas,
+    form: str,
+) -> None:
+    """With what is too late beside it, and a history."""
+    history = cluster.topic()
+    settings = {
+        "KMS_DELIVERY": "at-least-once" if form == "json" else "exactly-once",
+        "KMS_SCHEMA_REGISTRY_URL": registry.url,
+        "HISTORY_TOPIC": history,
+    }
+    scene = Scene(cluster, instance, form, schemas, **settings)
     scene.kms.start().caught_up()
     due_ms = (now_ms() // SECOND + 2) * SECOND
+    scene.put("late", due_ms - HOUR, expires="5m")
     scene.put("often", due_ms, every="PT1S", count="4", missed="all")
     scene.ended("often")
+    scene.ended("late")
     first, *again, tombstone = scene.records("often")
     topic_id, offsets = cluster.topic_id(scene.topic), [first.offset]
     assert len(again) == 3
@@ -158,6 +193,14 @@ def test_an_interval_with_a_count(cluster: Cluster, instance: MakeInstance, form
         assert message.timestamp_ms >= due_ms + number * SECOND
         assert not [name for name, _ in message.headers if name.startswith("kms-")]
         assert dict(message.headers)["own"] == b"1"
+    assert scene.messages("late") == []
+    copies = cluster.arrived(history, 4)
+    assert [it.value for it in copies] == [b"often"] * 4
+    for copy in copies:
+        said = dict(copy.headers)
+        assert (said["scheduler-key"], said["own"]) == (b"often", b"1")
+        assert said["scheduler-topic"] == scene.topic.encode()
+        assert said["scheduler-target-topic"] == scene.target.encode()
     assert scene.kms.stop() == 0
 
 

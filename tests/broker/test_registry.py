@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import confluent_kafka as ck
 import pytest
+from confluent_kafka.schema_registry import Schema, SchemaReference
 from local_registry import LocalRegistry
 
 from kms.schedule import Schedule
@@ -22,7 +23,7 @@ from tests.broker.checks import check
 from tests.broker.cluster import Arrived, Cluster, now_ms, wait_for
 from tests.broker.commands import Kms
 from tests.broker.instance import ROOT, Instance
-from tests.broker.registry import LARGER, SMALLER, WHOLE, Writers, schema_of
+from tests.broker.registry import LARGER, OPTIONAL, SMALLER, WHOLE, Writers, schema_of
 from tests.broker.registry_door import Door
 from tests.broker.test_web_writing import TOKEN, post
 
@@ -101,19 +102,55 @@ def test_writers_of_other_versions(cluster: Cluster, instance: MakeInstance, sce
     smaller_id = scene.writers.register(scene.topic, SMALLER)
     smaller = {"time": time_of(due_ms), "topic": scene.target, "key": "smaller"}
     cluster.write(scene.topic, b"2", scene.writers.by_hand(smaller_id, SMALLER, smaller))
+    for name, headers in ((b"none", None), (b"some", {"h": b"1", "null": None})):
+        optional = {**smaller, "key": name.decode(), "value": None, "headers": headers}
+        value = scene.writers.by_serializer(scene.topic, OPTIONAL, optional)
+        cluster.write(scene.topic, name, value)
     larger |= {"key": b"cancelled"}
     cluster.write(scene.topic, b"3", scene.writers.by_serializer(scene.topic, LARGER, larger))
     cluster.write(scene.topic, b"3", None)
     cluster.flush()
-    arrived = {it.key: it for it in cluster.arrived(scene.target, 2)}
-    assert {key: it.value for key, it in arrived.items()} == {
-        b"larger": b"\x00\xff",
-        b"smaller": None,
+    arrived = {it.key: it for it in cluster.arrived(scene.target, 4)}
+    assert {key: (it.value, told(it)) for key, it in arrived.items()} == {
+        b"larger": (b"\x00\xff", {"h": b"1"}),
+        b"smaller": (None, {}),
+        b"none": (None, {}),
+        b"some": (None, {"h": b"1", "null": None}),
     }
-    assert arrived[b"larger"].headers == [("h", b"1")]
     assert all(it.timestamp_ms >= due_ms for it in arrived.values())
     assert kms.stop() == 0
-    assert len(cluster.read(scene.target)) == 2
+    assert len(cluster.read(scene.target)) == 4
+
+
+def test_schemas_that_refer_to_others(
+    cluster: Cluster, instance: MakeInstance, scene: Scene
+) -> None:
+    """Both to one whose version was deleted, as far as registries delete what has an id."""
+    client, team, owner = scene.writers.client, f"{scene.topic}-team", f"{scene.topic}-owner"
+    to_team = SchemaReference("com.acme.Team", team, 1)
+    to_owner = SchemaReference("com.acme.Owner", owner, 1)
+    of_team, of_owner = ({"name": it, "type": f"com.acme.{it}"} for it in ("Team", "Owner"))
+    for name in ("name", "nick"):
+        text = schema_of("com.acme.Team", {"name": name, "type": "string"})
+        client.register_schema(team, Schema(text, "AVRO"))
+    client.delete_version(team, 1)
+    client.register_schema(owner, Schema(schema_of("com.acme.Owner", of_team), "AVRO", [to_team]))
+    text = schema_of("com.acme.Schedule", of_owner, of_team, *json.loads(WHOLE)["fields"])
+    fields: dict[str, Any] = {
+        "time": time_of(0),
+        "topic": scene.target,
+        "key": b"k",
+        "value": b"v",
+        "headers": {},
+        "Team": {"name": "x"},
+        "Owner": {"Team": {"name": "y"}},
+    }
+    schema = Schema(text, "AVRO", [to_owner, to_team])
+    cluster.write(scene.topic, b"1", scene.writers.by_serializer(scene.topic, schema, fields))
+    cluster.flush()
+    kms = instance([], **scene.environment()).start()
+    assert keys(cluster.arrived(scene.target, 1)) == [b"k"]
+    assert kms.stop() == 0
 
 
 def test_what_is_no_schedule(cluster: Cluster, instance: MakeInstance, scene: Scene) -> None:
@@ -291,6 +328,32 @@ def test_what_comes_by_http_is_written_as_well(
     assert scene.writers.client.get_versions(f"{scene.topic}-value") == [1]
     assert kms.stop() == 0
     assert keys(cluster.read(scene.target)) == [b"k"]
+
+
+def test_who_goes_on_writing_asks_for_the_newest_schema(
+    cluster: Cluster, instance: MakeInstance, scene: Scene
+) -> None:
+    """Each time: there may be a newer one, or none any more."""
+    kms = instance([], KMS_HTTP_TOKEN=TOKEN, **scene.environment()).start().caught_up()
+    client, subject = scene.writers.client, f"{scene.topic}-value"
+
+    def written(schedule_id: str) -> int:
+        order = {"to": scene.target, "in": "0s", "key": schedule_id, "value": "v"}
+        assert post(kms, {**order, "id": schedule_id}).status == 201
+        values = {it.key: it.value for it in cluster.read(scene.topic) if it.value is not None}
+        return int.from_bytes(values[schedule_id.encode()][1:5], "big")
+
+    ours = written("ours")
+    assert written("same") == ours
+    newest = scene.writers.register(scene.topic, WHOLE)
+    assert written("newest") == newest != ours
+    cluster.arrived(scene.target, 3)
+    for permanent in (False, True):
+        client.delete_subject(subject, permanent)
+    written("again")
+    assert client.get_versions(subject) == [1]
+    assert keys(cluster.arrived(scene.target, 4)) == [b"again", b"newest", b"ours", b"same"]
+    assert kms.stop() == 0
 
 
 def test_who_looks(

@@ -24,6 +24,8 @@ TOPIC = {"name": "topic", "type": "string"}
 KEY = {"name": "key", "type": "bytes"}
 VALUE = {"name": "value", "type": ["null", "bytes"]}
 HEADERS = {"name": "headers", "type": {"type": "map", "values": "bytes"}}
+MILLIS = {"type": "long", "logicalType": "timestamp-millis"}
+MICROS = {"type": "long", "logicalType": "timestamp-micros"}
 FIELDS: dict[str, Any] = {"time": 5, "topic": "t", "key": b"k", "value": b"v", "headers": {}}
 
 
@@ -67,11 +69,62 @@ def test_what_is_missing_defaults_and_what_is_more_is_left_out(
     assert Resolution(1, [schema]).read(written(schema, data)) == FIELDS | missing
 
 
-def test_a_key_and_a_value_of_text() -> None:
-    schema = record(TIME, TOPIC, {**KEY, "type": "string"}, {**VALUE, "type": ["null", "string"]})
+@pytest.mark.parametrize("key", ["string", ["null", "string"], ["string", "bytes"]])
+def test_a_key_and_a_value_of_text(key: Any) -> None:
+    schema = record(TIME, TOPIC, {**KEY, "type": key}, {**VALUE, "type": ["null", "string"]})
     data = written(schema, {"time": 5, "topic": "t", "key": "kä", "value": "vä"})
     found = Resolution(1, [schema]).read(data)
     assert (found["key"], found["value"]) == ("kä".encode(), "vä".encode())
+
+
+def headers_of(values: Any) -> dict[str, Any]:
+    return {"type": "map", "values": values}
+
+
+# As Java's generator has it.
+TEXT = {"type": "string", "avro.java.string": "String"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "headers", "expected"),
+    [
+        (["null", headers_of("bytes")], None, {}),
+        ([headers_of("bytes"), "null"], None, {}),
+        (["null", headers_of("bytes")], {"a": b"1"}, {"a": b"1"}),
+        (headers_of(["null", "bytes"]), {"a": None, "b": b"1"}, {"a": None, "b": b"1"}),
+        (["null", headers_of(["bytes", "null"])], {"a": None}, {"a": None}),
+        (headers_of("string"), {"a": "ä"}, {"a": "ä".encode()}),
+        (headers_of(TEXT), {"a": "1"}, {"a": b"1"}),
+        (["null", headers_of(["null", TEXT])], {"a": None, "b": "1"}, {"a": None, "b": b"1"}),
+        (["null", headers_of(["null", TEXT])], None, {}),
+    ],
+)
+def test_optional_headers(
+    kind: Any, headers: dict[str, Any] | None, expected: dict[str, bytes | None]
+) -> None:
+    schema = record(TIME, TOPIC, KEY, VALUE, {"name": "headers", "type": kind})
+    data = written(schema, FIELDS | {"headers": headers})
+    assert Resolution(1, [schema]).read(data) == FIELDS | {"headers": expected}
+
+
+def test_headers_that_are_no_bytes() -> None:
+    schema = record(TIME, TOPIC, KEY, {"name": "headers", "type": headers_of("int")})
+    data = written(schema, {"time": 5, "topic": "t", "key": b"k", "headers": {"a": 1}})
+    with pytest.raises(FormatError):
+        Resolution(1, [schema]).read(data)
+
+
+def test_optional_headers_are_written() -> None:
+    kind = ["null", headers_of(["null", "bytes"])]
+    schema = record(TIME, TOPIC, KEY, VALUE, {"name": "headers", "type": kind})
+    for headers in ({}, {"a": None, "b": b"1"}):
+        data = Resolution(1, [schema]).write(FIELDS | {"headers": headers})
+        assert Resolution(1, [schema]).read(data)["headers"] == headers
+    for fields in ((), (HEADERS,)):
+        with pytest.raises(FormatError):
+            Resolution(1, [record(TIME, TOPIC, KEY, VALUE, *fields)]).write(
+                FIELDS | {"headers": {"a": None}}
+            )
 
 
 def test_schemas_that_refer_to_others() -> None:
@@ -92,13 +145,24 @@ def test_schemas_that_refer_to_others() -> None:
         '"string"',
         '["null", "string"]',
         record({"name": "a", "type": "unknown.Type"}),
-        record({**TIME, "type": {"type": "long", "logicalType": "timestamp-micros"}}, TOPIC, KEY),
+        record({**TIME, "type": MICROS}, TOPIC, KEY),
+        record({**TIME, "type": ["null", MICROS]}, TOPIC, KEY),
+        record({**TIME, "type": [MICROS, "null"]}, TOPIC, KEY),
+        record({**TIME, "logicalType": "timestamp-micros"}, TOPIC, KEY),
         json.dumps({"type": "enum", "name": "E", "symbols": ["A"]}),
     ],
 )
 def test_what_is_no_schema_of_a_schedule(schema: str) -> None:
     with pytest.raises(FormatError):
         Resolution(1, [schema])
+
+
+def test_an_optional_time_in_milliseconds() -> None:
+    schema = record({**TIME, "type": ["null", MILLIS]}, TOPIC, KEY, VALUE, HEADERS)
+    ours = Resolution(1, [schema])
+    assert ours.read(ours.write(FIELDS)) == FIELDS
+    with pytest.raises(FormatError, match="schema mismatch"):
+        ours.read(written(schema, FIELDS | {"time": None}))
 
 
 @pytest.mark.parametrize("fields", [(TOPIC, KEY), (TIME, KEY), (TIME, TOPIC)])
