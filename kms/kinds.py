@@ -108,6 +108,15 @@ def recurs(headers: Sequence[Header]) -> bool:
     return any(name in (CRON, EVERY) for name, _ in headers)
 
 
+def due_of(headers: Sequence[Header], schedule_id: bytes, time_ms: int) -> int:
+    """When a record with these headers is due, where its value says ``time_ms``; in epoch ms.
+
+    Raises BadHeaderError, also if that is never.
+    """
+    kind = kind_of(headers)
+    return time_ms if kind is None else spot_ms(kind, schedule_id, occurrence_ms(kind, time_ms))
+
+
 def occurrence_ms(kind: Kind, time_ms: int) -> int:
     """When the record's occurrence is, where its value says ``time_ms``; BadHeaderError if never.
 
@@ -120,7 +129,8 @@ def occurrence_ms(kind: Kind, time_ms: int) -> int:
         return recurrence.next_ms
     found = recurrence.after(time_ms, time_ms - 1)
     if found is None:
-        raise BadHeaderError(f"it never comes: {CRON} and {UNTIL} leave no time for it")
+        name = EVERY if recurrence.cron is None else CRON
+        raise BadHeaderError(f"it never comes: {name} and {UNTIL} leave no time for it")
     return found
 
 

@@ -56,9 +56,6 @@ class Headers:
         """As late as the second after its time, for there are only seconds, and none is early."""
         if schedule.value is None:
             raise FormatError("without a value the record would be a cancel")
-        for name, _ in schedule.headers:
-            if name in CONTROL:
-                raise FormatError(f"the header {name} would be taken for one of the record")
         how: list[Header] = [
             (EPOCH, b"%d" % -(-schedule.due_ms // 1000)),
             (TARGET_TOPIC, schedule.topic.encode()),

@@ -122,6 +122,10 @@ class TestWhatIsRefused:
             ({**WANTED, "headers": []}, "headers: give an object"),
             ({**WANTED, "headers": {"a": 1}}, "headers: a value is a text"),
             ({**WANTED, "headers": {"a\0": "1"}}, "headers: a name holds a NUL"),
+            (
+                {**WANTED, "headers": {"kms-every": "5m"}},
+                "written to schedules: no message can have the header kms-every",
+            ),
             ({**WANTED, "window": 5}, "window: give a text"),
             ({**WANTED, "window": "soon"}, "window: 'soon' is no duration"),
             ({**WANTED, "expires": "soon"}, "expires: give ISO 8601"),
@@ -133,7 +137,10 @@ class TestWhatIsRefused:
             ({**WANTED, "timezone": "Europe/London"}, "timezone needs cron or every beside it"),
             ({**WANTED, "cron": "0 9 * * *", "timezone": "Nowhere"}, "timezone can't be read"),
             ({**WANTED, "every": "5m", "until": "tomorrow"}, "until: give ISO 8601"),
-            ({**WANTED, "every": "5m", "until": 1}, "it never comes: cron and until leave no time"),
+            (
+                {**WANTED, "every": "5m", "until": 1},
+                "it never comes: every and until leave no time",
+            ),
             ({**WANTED, "every": "5m", "count": 0}, "count: give a whole number from 1"),
             ({**WANTED, "every": "5m", "count": "3"}, "count: give a whole number from 1"),
             ({**WANTED, "every": "5m", "missed": "some"}, "missed can't be read: 'some' is none"),
