@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from kms.http_limits import BODY_BYTES
+from kms.kinds import ASKED
 from kms.schedule import Schedule
 from kms.settings import Settings
 from kms.times import now_ms
@@ -312,3 +313,19 @@ class TestTheDocument:
         assert {name for it in body["oneOf"] for name in it["properties"]} == set(order.NAMES)
         names = [it["name"] for it in paths["/schedules"]["get"]["parameters"]]
         assert sorted(names) == sorted(question.NAMES)
+
+    def test_it_has_every_field_of_an_answer(self, open_site: Site) -> None:
+        open_site.assign()
+        every = dict.fromkeys(ASKED, b"5m") | {"kms-occurrence": b"1"}
+        open_site.put(b"all", Schedule(5, "to", b"", b""), headers=tuple(every.items()))
+        open_site.put(b"good", Schedule(5, "to", b"", b""), headers=(("kms-every", b"5m"),))
+        paths = open_site.get("/openapi.json").json["paths"]
+        for path, place in (("/schedules", "/schedules"), ("/schedules/good", "/schedules/{id}")):
+            answer = paths[place]["get"]["responses"]["200"]["content"]["application/json"]
+            whole = answer["schema"]["properties"]["schedules"]["items"]["properties"]
+            for found in open_site.get(path).json["schedules"]:
+                assert found.keys() <= whole.keys()
+                assert found["kind"].keys() <= whole["kind"]["properties"].keys()
+        assert len(found["kind"]) == 2
+        (all_of_it,) = open_site.get("/schedules/all").json["schedules"]
+        assert all_of_it["kind"].keys() == whole["kind"]["properties"].keys()
