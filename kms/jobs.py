@@ -11,8 +11,9 @@ from kms.delivery import Refused
 from kms.due import Due
 from kms.errors import BadHeaderError, UndeliverableError
 from kms.gate import Gate, Verdict
-from kms.kinds import EXPIRED, EXPIRES, outcome
+from kms.kinds import EXPIRED, EXPIRES
 from kms.messages import Job, schedule_of
+from kms.occurrences import outcome
 from kms.schedule import Schedule, is_stand_in
 from kms.targets import Targets
 

@@ -1,8 +1,5 @@
 """Kinds of schedule, asked for by headers on the schedule record: window, expiry, recurrence.
 
-Pure: what becomes of a schedule is a function of its record, its id, and the time it is asked at.
-So it is the same on each instance and after every restart, and the fold can use it.
-
 A record that recurs is written again when it fires, with the same value, for its next time. That
 record says what it follows (``kms-fired-offset``, ``kms-fired-topic``, as a tombstone would),
 when it is due (``kms-next``, whatever the time in its value) and how often it fired
@@ -11,7 +8,6 @@ when it is due (``kms-next``, whatever the time in its value) and how often it f
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -38,10 +34,8 @@ CONTROL = frozenset(
     (*ASKED, NEXT, OCCURRENCE, FIRED_OFFSET_HEADER, FIRED_TOPIC_HEADER, UNREADABLE_HEADER)
 )
 
-# Why a due schedule is not fired.
-EXPIRED, LEFT_OUT, SKIPPED = "expired", "missed", "skipped"
+EXPIRED, LEFT_OUT = "expired", "missed"  # why a due schedule is not fired
 
-_LAST_DUE_MS = 2**63 - 1
 LEAST_EVERY_MS = 1_000
 _GRACE_MS = 60_000  # later than that an occurrence was missed, for kms-missed: none
 _OF_RECURRENCE = (TIMEZONE, UNTIL, COUNT, MISSED)
@@ -96,16 +90,6 @@ class Kind(NamedTuple):
         return LEFT_OUT if leaves_out and now_ms > due_ms + _GRACE_MS else ""
 
 
-class Outcome(NamedTuple):
-    """What becomes of a due schedule: fired, unless it is too ``late``; then over, or again."""
-
-    late: str = ""  # EXPIRED, LEFT_OUT or SKIPPED
-    again: tuple[Header, ...] | None = None  # the next record's headers
-
-
-FIRED = Outcome()
-
-
 def kind_of(headers: Sequence[Header]) -> Kind | None:
     """What these headers ask for, None for nothing. Raises BadHeaderError."""
     if not headers:
@@ -117,73 +101,6 @@ def kind_of(headers: Sequence[Header]) -> Kind | None:
 def recurs(headers: Sequence[Header]) -> bool:
     """Whether they ask for more than one occurrence."""
     return any(name in (CRON, EVERY) for name, _ in headers)
-
-
-def occurrence_ms(kind: Kind, time_ms: int) -> int:
-    """When the record's occurrence is, where its value says ``time_ms``; BadHeaderError if never.
-
-    The first one of an interval is that time, of a cron the first match from there on.
-    """
-    recurrence, found = kind.recurrence, time_ms
-    if recurrence is not None and recurrence.next_ms is not None:
-        return recurrence.next_ms
-    if recurrence is not None:
-        first = recurrence.after(time_ms, time_ms - 1)
-        if first is None:
-            raise BadHeaderError(f"it never comes: {CRON} and {UNTIL} leave no time for it")
-        found = first
-    if kind.expires_ms is not None and found > kind.expires_ms:
-        # A time in seconds is one in 1970: that must not end every message without a word.
-        raise BadHeaderError(f"it never comes: {EXPIRES} is a time before it is due")
-    return found
-
-
-def spot_ms(kind: Kind, schedule_id: bytes, occurrence: int) -> int:
-    """When in its window it is due: a hash of the id and the time, so always the same.
-
-    The window ends where it expires: what is asked to fire by then must be able to.
-    """
-    window_ms = kind.window_ms
-    if kind.expires_ms is not None:
-        window_ms = min(window_ms, max(kind.expires_ms - occurrence, 0))
-    if not window_ms:
-        return occurrence
-    digest = hashlib.blake2b(b"%d:" % occurrence + schedule_id, digest_size=8).digest()
-    return min(occurrence + int.from_bytes(digest) % window_ms, _LAST_DUE_MS)
-
-
-def outcome(
-    headers: Sequence[Header],
-    due_ms: int,
-    occurrence: int,
-    now_ms: int,
-    *,
-    skip: bool = False,
-) -> Outcome:
-    """What becomes of a record at ``now_ms`` that is due at ``due_ms``, its spot.
-
-    Of what recurs, an occurrence is missed once its window is over. By default one is fired for
-    all that were. ``skip`` says that this one is not to be fired. Raises BadHeaderError.
-    """
-    kind = kind_of(headers)
-    late = SKIPPED if skip else ""
-    if kind is None:
-        return Outcome(late)
-    late = late or kind.late(due_ms, now_ms)
-    recurrence = kind.recurrence
-    if recurrence is None:
-        return Outcome(late)
-    fired = recurrence.fired + (not late)
-    moment_ms = occurrence
-    if skip or recurrence.missed != "all":
-        moment_ms = max(occurrence, now_ms - kind.window_ms)
-    following = recurrence.after(occurrence, moment_ms)
-    if following is None or (recurrence.most is not None and fired >= recurrence.most):
-        return Outcome(late)
-    if kind.expires_ms is not None and following > kind.expires_ms:
-        return Outcome(late)
-    kept = tuple(it for it in headers if it[0] in ASKED or it[0] not in CONTROL)
-    return Outcome(late, (*kept, (NEXT, b"%d" % following), (OCCURRENCE, b"%d" % fired)))
 
 
 @lru_cache(maxsize=1_000)

@@ -16,7 +16,8 @@ from kms.failures import NOT_DUE, REGISTRY_AWAY
 from kms.figures import LONGEST_ID, LONGEST_NAME, Fired
 from kms.formats.headers import EPOCH, KEY, TARGET_TOPIC, TIMESTAMP, TOPIC
 from kms.kafka import Writer
-from kms.kinds import EXPIRED, FIRED, Outcome, recurs
+from kms.kinds import EXPIRED, recurs
+from kms.occurrences import FIRED, Outcome
 from kms.schedule import (
     Header,
     Schedule,

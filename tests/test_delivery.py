@@ -22,8 +22,8 @@ from kms.errors import (
 )
 from kms.formats import AVRO
 from kms.kafka import TopicPartition, Undelivered
-from kms.kinds import Outcome
 from kms.messages import Job, Letter
+from kms.occurrences import Outcome
 from kms.schedule import Header, Schedule, fired_headers, following_headers, stand_in_id
 from kms.settings import Settings
 

@@ -10,20 +10,8 @@ from hypothesis import strategies as st
 
 from kms.errors import BadHeaderError
 from kms.formats import AVRO, Headers, Kinds
-from kms.kinds import (
-    CONTROL,
-    EXPIRED,
-    FIRED,
-    LEFT_OUT,
-    SKIPPED,
-    Kind,
-    Outcome,
-    kind_of,
-    occurrence_ms,
-    outcome,
-    recurs,
-    spot_ms,
-)
+from kms.kinds import CONTROL, EXPIRED, LEFT_OUT, Kind, kind_of, recurs
+from kms.occurrences import FIRED, SKIPPED, Outcome, occurrence_ms, outcome, spot_ms
 from kms.schedule import Header, Record, Schedule
 
 DUE_MS = 1_800_000_000_000  # 2027-01-15T08:00:00Z

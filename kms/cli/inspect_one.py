@@ -10,8 +10,9 @@ from typing import Any
 from kms import times
 from kms.cli.found import Found, due_text, next_try_text
 from kms.cli.values import shown
+from kms.kind_texts import texts_of, with_date
 from kms.refold import Told
-from kms.schedule import Change
+from kms.schedule import Change, Header
 
 _HEX_BYTES = 16  # a line
 _TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s"]+')
@@ -37,6 +38,7 @@ def details(found: Found) -> Iterator[str]:
     ]
     if schedule is not None or (away is not None and pending.due_ms):
         lines[1:2] = [("due", f"{due_text(found)} ({pending.due_ms})"), _until(pending.due_ms)]
+    lines += _kind(pending.headers)
     if away is not None:
         lines.append(("not read", shown(away.encode())))
     if paused:
@@ -107,6 +109,16 @@ def readable(value: bytes) -> tuple[str, str]:
     if pretty is not None:
         return " of JSON", shown(pretty.encode(), keep="\n")
     return "", shown(value, keep="\n\t")
+
+
+def _kind(headers: Sequence[Header]) -> Iterator[tuple[str, str]]:
+    texts = texts_of(headers)
+    fired = texts.pop("occurrence", None)
+    for name, text in texts.items():
+        date = with_date(text) if name in ("until", "expires") else text
+        yield name, shown((text if date == text else f"{date} ({text})").encode())
+    if fired is not None:
+        yield "fired", f"{shown(fired.encode())} so far"
 
 
 def _until(due_ms: int) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from kms.cli import tables
 from kms.cli.found import Found, due_text, next_try_text
 from kms.cli.inspect_one import details, history_fields, history_lines
 from kms.cli.values import shown
+from kms.kind_texts import mark_of, texts_of
 from kms.refold import Told
 from kms.store import Pending
 from kms.times import iso_time
@@ -35,6 +36,7 @@ _COLUMNS = (
     "reason",
     "message",
 )
+_CSV_COLUMNS = (*_COLUMNS, "kind")  # new ones come last, for those who count them
 _PREVIEW = 40  # characters of a key or value in the table
 
 
@@ -47,6 +49,8 @@ def write(layout: Layout, found: Iterable[Found], *, whole: bool, failed: bool =
     if layout == "json":
         for each in found:
             fields = _fields(each, exact)
+            if kind := texts_of(each.pending.headers):
+                fields["kind"] = kind
             if each.paused:
                 fields["paused"] = True
             if each.history is not None:
@@ -55,11 +59,13 @@ def write(layout: Layout, found: Iterable[Found], *, whole: bool, failed: bool =
                 fields["not_read"] = each.away
             sys.stdout.write(_json(fields))
     elif layout == "csv":
-        writer = csv.DictWriter(sys.stdout, _COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(sys.stdout, _CSV_COLUMNS, lineterminator="\n")
         writer.writeheader()
         for each in found:
             fields = _fields(each, _cell)
-            writer.writerow(fields | {"headers": json.dumps(fields["headers"])})
+            kind = texts_of(each.pending.headers)
+            more = {"headers": json.dumps(fields["headers"])}
+            writer.writerow(fields | more | {"kind": json.dumps(kind) if kind else None})
     elif whole:
         for number, each in enumerate(found):
             sys.stdout.write("\n" if number else "")
@@ -146,7 +152,7 @@ def _record(pending: Pending) -> str:
 
 
 def _write_table(found: Iterable[Found]) -> None:
-    columns = ("Due", "Id", "Target topic", "Key", "Value", "Record")
+    columns = ("Due", "Id", "Target topic", "Key", "Value", "Record", "Kind")
     cut = _preview if tables.is_terminal() else shown
     rows = (
         (
@@ -156,10 +162,11 @@ def _write_table(found: Iterable[Found]) -> None:
             "" if each.schedule is None else cut(each.schedule.key or b""),
             _value_cell(each, cut),
             _record(each.pending),
+            cut(mark_of(each.pending.headers).encode()),
         )
         for each in found
     )
-    tables.write(columns, rows, one_line=("Due",), wide=("Id",))
+    tables.write(columns, rows, one_line=("Due",), wide=("Id",), spare=("Kind",))
 
 
 def _value_cell(found: Found, cut: Callable[[bytes], str]) -> str:

@@ -13,10 +13,12 @@ import typer
 
 from kms import times
 from kms.cli import values
+from kms.cli.kind_options import timed, with_kinds
 from kms.cli.options import with_settings
-from kms.errors import CacheError, KmsError, SettingsError
-from kms.formats import AVRO, formats_of
+from kms.errors import CacheError, FormatError, KmsError, RequestError, SettingsError
+from kms.formats import USUAL, Body, formats_of
 from kms.kafka import Admin, Sender, TopicPartition
+from kms.occurrences import outcome
 from kms.registry import SETTINGS as REGISTRY
 from kms.registry import schemas_to_write
 from kms.schedule import Header, Schedule
@@ -77,6 +79,7 @@ _On = Annotated[
 
 
 @with_settings([*values.CONNECTION, *FORMAT_OF, *REGISTRY])
+@with_kinds
 def schedule(
     settings: Settings,
     to: _To,
@@ -88,6 +91,7 @@ def schedule(
     value_file: _ValueFile = None,
     header: _Headers = None,
     on: _On = None,
+    kind: tuple[Header, ...] = (),
 ) -> None:
     """Schedule a message and print the schedule's id.
 
@@ -97,22 +101,21 @@ def schedule(
 
     Example: `python kms.py schedule --to orders --at 2030-01-31T12:00:00Z --id order-42
     --header kind=reminder --value-file - < /etc/hostname`
+
+    Example: `python kms.py schedule --to orders --cron '0 9 * * mon-fri' --timezone Europe/London`
     """
     if value is not None and value_file is not None:
         raise typer.BadParameter("give one of them.", param_hint="--value, --value-file")
-    due_ms = _due_ms(at, in_)
-    body = value_file.read() if value_file is not None else value
-    wanted = Schedule(due_ms, to, key or b"", body, _headers(header or []))
     new_id = schedule_id or str(uuid.uuid4()).encode()
+    time_ms, due_ms = timed(kind, new_id, _said_ms(at, in_))
+    body = value_file.read() if value_file is not None else value
+    wanted = Schedule(time_ms, to, key or b"", body, _headers(header or []))
     topic = _only_topic(settings, on)
-    with schemas_to_write(settings) as schemas:
-        record = formats_of(settings.formats, schemas).get(topic, AVRO).encode(wanted)
+    record = _record(settings, topic, wanted)
     _must_exist(settings, topic)
     with closing(Sender(settings)) as sender:
-        sender.send(topic, new_id, record.value, headers=record.headers)
-    if due_ms <= times.now_ms():
-        moment = times.iso_time(due_ms)
-        typer.echo(f"Its time, {moment}, is past: it fires at once.", err=True)
+        sender.send(topic, new_id, record.value, headers=(*record.headers, *kind))
+    _say_if_past(kind, due_ms)
     typer.echo(new_id)
 
 
@@ -155,12 +158,26 @@ def cancel(
         typer.echo(f"{reason}: this is where kms and Java's clients put that id.", err=True)
 
 
-def _due_ms(at: int | None, in_: int | None) -> int:
-    if at is not None and in_ is None:
-        return at
-    if in_ is not None and at is None:
-        return times.now_ms() + in_
-    raise typer.BadParameter("give exactly one of them.", param_hint="--at, --in")
+def _said_ms(at: int | None, in_: int | None) -> int | None:
+    if at is not None and in_ is not None:
+        raise typer.BadParameter("give exactly one of them.", param_hint="--at, --in")
+    return at if in_ is None else times.now_ms() + in_
+
+
+def _record(settings: Settings, topic: str, wanted: Schedule) -> Body:
+    with schemas_to_write(settings) as schemas:
+        try:
+            return formats_of(settings.formats, schemas).get(topic, USUAL).encode(wanted)
+        except FormatError as error:
+            raise RequestError(f"This can't be written to {topic}: {error}.") from error
+
+
+def _say_if_past(kind: Sequence[Header], due_ms: int) -> None:
+    now_ms = times.now_ms()
+    if due_ms <= now_ms:
+        late = outcome(kind, due_ms, due_ms, now_ms).late
+        then = f"it is not fired ({late})" if late else "it fires at once"
+        typer.echo(f"Its time, {times.iso_time(due_ms)}, is past: {then}.", err=True)
 
 
 def _headers(headers: Sequence[Header]) -> tuple[Header, ...]:

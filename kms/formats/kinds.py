@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from kms.errors import FormatError
 from kms.formats.format import Body, Format
-from kms.kinds import kind_of, occurrence_ms, spot_ms
+from kms.kinds import ASKED, CONTROL, kind_of
+from kms.occurrences import due_of, occurrence_ms
 from kms.schedule import Schedule, Written
 
 
@@ -26,10 +28,15 @@ class Kinds:
 
     def due_of(self, record: Written) -> int:
         kind = kind_of(record.headers)
-        time_ms = self.form.due_of(record)
-        if kind is None:
-            return time_ms
-        return spot_ms(kind, record.id, occurrence_ms(kind, time_ms))
+        return due_of(kind, record.id, self.form.due_of(record))
 
     def encode(self, schedule: Schedule) -> Body:
+        for name, _ in schedule.headers:
+            if name in CONTROL:
+                # Most formats would send it, and none would do what it asks for.
+                instead = f"; ask for {name.removeprefix('kms-')} itself" if name in ASKED else ""
+                raise FormatError(
+                    f"no message can have the header {name}, which is the schedule record's own"
+                    f"{instead}"
+                )
         return self.form.encode(schedule)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple, cast
 from urllib.parse import quote, unquote_to_bytes
@@ -11,7 +11,8 @@ from urllib.parse import quote, unquote_to_bytes
 from kms import __version__
 from kms.figures import LONGEST_NAME, ConsumerFigures, ProducerFigures
 from kms.kafka import TopicPartition
-from kms.schedule import Schedule
+from kms.kind_texts import texts_of
+from kms.schedule import Header, Schedule
 from kms.store import PageReader, Place, Waiting
 from kms.times import iso_time
 from kms.web.json_pages import Json, exact
@@ -168,6 +169,7 @@ def _summary(view: View, found: Waiting, owned: dict[int, TopicPartition]) -> Js
         "id": exact(found.id),
         "path": path_of(found.id),
         **_facts(found, owned, schedule),
+        **_kind(found.headers, LONGEST_NAME),
         "target": target if target is None else target[:LONGEST_NAME],
     }
 
@@ -175,7 +177,11 @@ def _summary(view: View, found: Waiting, owned: dict[int, TopicPartition]) -> Js
 def _whole(view: View, found: Waiting, owned: dict[int, TopicPartition]) -> Json:
     schedule = view.read(found)
     room = _Room(_WHOLE)
-    answer = {"id": exact(found.id), **_facts(found, owned, schedule)}
+    answer = {
+        "id": exact(found.id),
+        **_facts(found, owned, schedule),
+        **_kind(found.headers, _LONGEST_TEXT),
+    }
     if schedule is None:
         return answer | {"record": room.take(found.value)}
     return answer | {
@@ -184,6 +190,15 @@ def _whole(view: View, found: Waiting, owned: dict[int, TopicPartition]) -> Json
         "value": room.take(schedule.value),
         "headers": list(_headers(schedule, room)),
     }
+
+
+def _kind(headers: Sequence[Header], longest: int) -> Json:
+    """Only where there is one."""
+    texts = {
+        name: text if len(text) <= longest else text[: longest - 1] + "…"
+        for name, text in texts_of(headers).items()
+    }
+    return {"kind": texts} if texts else {}
 
 
 def _headers(schedule: Schedule, room: _Room) -> Iterator[Json]:

@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Any
 
 from kms import __version__
+from kms.kind_texts import NAMES
 from kms.settings import Settings
 from kms.web.openapi_order import order
 from kms.web.openapi_values import BASE64, DURATION, TIME
@@ -22,6 +23,14 @@ _BYTES: Json = {
     "properties": {"text": _TEXT, "base64": BASE64, "cut": {"type": "boolean"}, "bytes": _COUNT},
     "additionalProperties": False,
 }
+_KIND: Json = {
+    "type": "object",
+    "description": "What the record's headers kms-* ask for, as it is written; of what recurs "
+    "occurrence says how often it was fired. Left out where there is none.",
+    "properties": dict.fromkeys(NAMES, _TEXT),
+    "additionalProperties": False,
+    "minProperties": 1,
+}
 _SCHEDULE: Json = {
     "type": "object",
     "description": "One that is pending. due is null where the record is no schedule.",
@@ -36,6 +45,7 @@ _SCHEDULE: Json = {
         "partition": {"type": ["integer", "null"]},
         "offset": _COUNT,
         "failed": {"type": ["object", "null"]},
+        "kind": _KIND,
         "key": _BYTES,
         "value": _BYTES,
         "headers": {"type": "array", "items": {"type": "object"}},

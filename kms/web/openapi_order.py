@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kms.kinds import CONTROL
 from kms.settings import Settings
 from kms.settings_values import TOPIC_NAME
 from kms.web.openapi_values import BASE64, DURATION, TIME, Json
@@ -26,7 +27,7 @@ _MESSAGE: Json = {
     "value_base64": _BYTES,
     "headers": {
         "type": ["object", "null"],
-        "propertyNames": {"pattern": "^[^\\u0000]*$"},
+        "propertyNames": {"pattern": "^[^\\u0000]*$", "not": {"enum": sorted(CONTROL)}},
         "additionalProperties": {"anyOf": [{"type": "string"}, _IN_BASE64]},
     },
     "id": {"type": "string", "minLength": 1, "maxLength": LONGEST_ID},

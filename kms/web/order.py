@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import re
 import uuid
 from collections.abc import Callable
 from datetime import datetime
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from kms import times
 from kms.errors import BadHeaderError
+from kms.kind_texts import own_words
 from kms.kinds import (
     COUNT,
     CRON,
@@ -23,9 +23,8 @@ from kms.kinds import (
     UNTIL,
     WINDOW,
     kind_of,
-    occurrence_ms,
-    spot_ms,
 )
+from kms.occurrences import due_of
 from kms.schedule import Header, Schedule
 from kms.topics import check_topic_name
 from kms.web.question import QuestionError
@@ -37,7 +36,6 @@ NAMES = (
     *("window", "expires", "cron", "every", "timezone", "until", "count", "missed"),
     *("id", "topic"),
 )
-_OWN_NAME = re.compile(r"(the header )?kms-(?=[a-z])")
 MOST_COUNT = 10**15
 T = TypeVar("T")
 
@@ -123,12 +121,9 @@ def _due_ms(found: dict[str, Any]) -> int:
 def _spot_ms(headers: tuple[Header, ...], schedule_id: str, time_ms: int) -> int:
     """When the service will see it due; what it could not read is refused here and now."""
     try:
-        kind = kind_of(headers)
-        if kind is None:
-            return time_ms
-        return spot_ms(kind, schedule_id.encode(), occurrence_ms(kind, time_ms))
+        return due_of(kind_of(headers), schedule_id.encode(), time_ms)
     except BadHeaderError as error:
-        raise QuestionError(f"{_OWN_NAME.sub('', str(error))}.") from None
+        raise QuestionError(f"{own_words(error)}.") from None
 
 
 def _time(value: Any) -> int:

@@ -18,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from kms import __version__, times
 from kms.figures import Fired
 from kms.http_port import Page, Request
+from kms.kind_texts import mark_of
 from kms.pauses import ALL
 from kms.store import PageReader, Waiting
 from kms.texts import shown
@@ -174,6 +175,7 @@ def _row(view: View, found: Waiting) -> Row:
     return {
         "id": _cut(found.id),
         "path": answers.path_of(found.id),
+        "kind": _cut(mark_of(found.headers).encode()),
         "due": "no schedule" if schedule is None else _moment(found.place.due_ms),
         "relative": "" if schedule is None else _relative(found.place.due_ms),
         "target": "" if schedule is None else _cut(schedule.topic.encode(errors="replace")),

@@ -103,6 +103,52 @@ class TestSchedule:
         assert (done.returncode, done.stdout) == (0, b"old\n")
         assert b"Its time, 1970-01-01T00:00:00.000Z, is past" in done.stderr
 
+    def test_an_interval_with_a_count_fires_so_often(
+        self, cluster: Cluster, kms: Kms, instance: Callable[..., Instance]
+    ) -> None:
+        topic, target = cluster.schedule_topic(), cluster.topic()
+        service = instance([topic]).start().caught_up()
+        before_ms = now_ms()
+        again = ("--every", "1s", "--count", "2", "--id", "twice", "--value", "v")
+        done = kms.run("schedule", "--to", target, "--on", topic, *again)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"twice\n", b"")
+
+        def ended() -> bool:
+            return cluster.read(topic)[-1].value is None
+
+        wait_for("its end", ended)
+        first, second, _ = cluster.read(topic)
+        assert first.headers == [("kms-every", b"1s"), ("kms-count", b"2")]
+        assert 0 <= read_avro(first.value)["time"] - before_ms - 1_000 <= now_ms() - before_ms
+        assert dict(second.headers)["kms-occurrence"] == b"1"
+        messages = cluster.read(target)
+        assert [(it.value, it.headers) for it in messages] == [(b"v", []), (b"v", [])]
+        assert service.stop() == 0
+
+    def test_kinds_as_they_were_asked_for(self, cluster: Cluster, kms: Kms) -> None:
+        """A time without an offset is local here, whatever a header would mean by it."""
+        topic = cluster.schedule_topic()
+        kms.environment |= {"TZ": "EST5", "SCHEDULE_TOPICS": topic}
+        cron = ("--cron", "0 9 * * mon-fri", "--timezone", "Europe/London", "--missed", "none")
+        limits = ("--until", "2031-01-01T00:00", "--window", "10m", "--expires", "PT1H")
+        assert kms.ok("schedule", "--to", "out", *cron, *limits, "--id", "a") == "a\n"
+        late = ("--at", "2020-01-31T12:00:00Z", "--expires", "2020-02-01T00:00")
+        done = kms.run("schedule", "--to", "out", *late, "--id", "b")
+        assert done.stderr.decode() == (
+            "Its time, 2020-01-31T12:00:00.000Z, is past: it is not fired (expired).\n"
+        )
+        first, second = cluster.read(topic)
+        assert dict(first.headers) == {
+            "kms-cron": b"0 9 * * mon-fri",
+            "kms-timezone": b"Europe/London",
+            "kms-missed": b"none",
+            "kms-until": b"2031-01-01T05:00:00.000Z",
+            "kms-window": b"10m",
+            "kms-expires": b"PT1H",
+        }
+        assert abs(read_avro(first.value)["time"] - now_ms()) < 60_000
+        assert second.headers == [("kms-expires", b"2020-02-01T05:00:00.000Z")]
+
     def test_a_refused_one_is_a_sentence(self, cluster: Cluster, kms: Kms, tmp_path: Path) -> None:
         topic = cluster.schedule_topic(max_message_bytes="1000")
         (tmp_path / "value").write_bytes(os.urandom(5_000))

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from kms.formats import AVRO
 from kms.schedule import Schedule, fired_headers
 from kms.times import iso_time
 from tests.broker.cluster import Cluster, now_ms, wait_for
@@ -68,7 +69,8 @@ class TestFromKafka:
         end(b"copied", 0, "another topic's id")
         put(b"stays", later_ms=2)
         cluster.write(topic, b"bad", b"no schedule", partition=0)
-        cluster.schedule(topic, b"stays", Schedule(due_ms + 3, "out", b"", b""), partition=1)
+        value = AVRO.encode_value(Schedule(due_ms + 3, "out", b"", b""))
+        cluster.write(topic, b"stays", value, headers=[("kms-every", b"5m")], partition=1)
         cluster.flush()
 
         at = ("--from-kafka", "--topic", topic)
@@ -81,6 +83,9 @@ class TestFromKafka:
             ("stays", 1): 0,
         }
         assert [each["id"] for each in found][1:] == ["overtaken", "stays", "stays"]
+        kinds = [each.get("kind") for each in found]
+        assert kinds == [None, None, None, {"every": "5m", "occurrence": "0"}]
+        assert "every:        5m\nfired:        0 so far" in kms.ok("inspect", *at, "stays")
         assert kms.ok("inspect", *at, "--count", "--target", "out") == "2\n"
         assert kms.ok("inspect", *at, "--count", "--prefix", "over", "--target", "new") == "1\n"
         done = kms.run("inspect", *at)

@@ -13,7 +13,8 @@ import pytest
 from local_registry import LocalRegistry
 
 from kms.formats import FORMATS, Schemas
-from kms.kinds import Kind, spot_ms
+from kms.kinds import Kind
+from kms.occurrences import spot_ms
 from kms.registry import schemas_of
 from kms.schedule import Schedule, fired_of
 from kms.settings import Settings

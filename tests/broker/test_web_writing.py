@@ -81,6 +81,8 @@ def test_what_recurs(cluster: Cluster, instance: MakeInstance) -> None:
     wait_for("two of each", lambda: min(keys().count(b"every"), keys().count(b"cron")) >= 2)
     (shown,) = wait_for("the next one", lambda: pending(kms, "/schedules/every"))
     assert (shown["target"], shown["failed"]) == (target, None)
+    assert shown["kind"]["every"] == "1s"
+    assert int(shown["kind"]["occurrence"]) >= 0
     assert delete(kms, "/schedules/every").json["was_pending"] is True
     wait_for("its end", lambda: pending(kms, "/schedules/every") is None)
     ended = keys()

@@ -15,7 +15,7 @@ from kms.cli.options import run_app
 from kms.due import Due
 from kms.failures import Failure
 from kms.formats import AVRO
-from kms.schedule import Row, Schedule
+from kms.schedule import Header, Row, Schedule
 from kms.store import CacheFile, Writer
 
 T0_MS = 1_896_091_200_000  # 2030-01-31T12:00:00Z
@@ -59,11 +59,19 @@ class Cache:
             for topic, partition in (("orders", 0), ("orders", 1), ("mails", 0))
         }
 
-    def put(self, topic: str, partition: int, offset: int, name: bytes, found: Schedule) -> None:
-        """Fold one schedule and move the checkpoint past it."""
+    def put(
+        self,
+        topic: str,
+        partition: int,
+        offset: int,
+        name: bytes,
+        found: Schedule,
+        headers: tuple[Header, ...] = (),
+    ) -> None:
+        """Fold one schedule, its record with these headers, and move the checkpoint past it."""
         number = self.numbers[topic, partition]
         rows = self.writer.rows(number)
-        rows[name] = Row(offset, found.due_ms, AVRO.encode_value(found))
+        rows[name] = Row(offset, found.due_ms, AVRO.encode_value(found), headers)
         self.writer.commit([rows], {number: offset + 1}, {})
 
     def fail(self, topic: str, partition: int, offset: int, name: bytes, value: bytes) -> None:

@@ -13,6 +13,7 @@ import typer
 
 from kms.cli import app
 from kms.formats import SCHEMA
+from kms.kinds import ASKED
 from tests.cli.conftest import Done
 
 Kms = Callable[..., Done]
@@ -102,12 +103,51 @@ class TestSchedule:
                 "--value, --value-file: give one of them.",
             ),
             (["--in", "5m", "--value-file", "/nowhere"], "'/nowhere': No such file"),
+            (["--window", "5m"], "--at, --in: give exactly one of them."),
+            (["--every", "5m", "--in", "5m", "--at", "5"], "--at, --in: give exactly one of them."),
+            (["--every", "5"], "--every can't be read: '5' is no duration"),
+            (["--every", "500ms"], "--every can't be read: '500ms' is less than a second."),
+            (["--cron", "* * *"], "--cron can't be read: it has 3 fields"),
+            (["--cron", "* * * * *", "--every", "5m"], "--cron and --every exclude each other."),
+            (["--in", "5m", "--count", "3"], "--count needs --cron or --every beside it."),
+            (["--every", "5m", "--count", "0"], "--count can't be read: '0' is not 1 or more."),
+            (["--every", "5m", "--until", "soon"], "--until can't be read: 'soon' is no time"),
+            (
+                ["--every", "5m", "--until", "1"],
+                "it never comes: --every and --until leave no time",
+            ),
+            (
+                ["--every", "5m", "--missed", "some"],
+                "'some' is not one of 'one', 'all', 'none'",
+            ),
+            (["--cron", "0 9 * * *", "--timezone", "Mars"], "--timezone can't be read: 'Mars' is"),
+            (["--in", "5m", "--expires", "soon"], "--expires can't be read: 'soon' is no time and"),
+            (["--in", "5m", "--window", "soon"], "--window can't be read: 'soon' is no duration"),
         ],
     )
     def test_wrong_arguments(self, kms: Kms, arguments: list[str], sentence: str) -> None:
         done = kms("schedule", "--to", "out", "--schedule-topics", "schedules", *arguments)
         assert (done.code, done.out) == (2, "")
         assert sentence in said(done)
+
+    @pytest.mark.parametrize("setting", ["schedule", "json-schedule", "header-schedule"])
+    def test_a_header_that_asks_for_a_kind_is_told_from_the_messages(
+        self, kms: Kms, setting: str
+    ) -> None:
+        done = kms(
+            *SCHEDULE, "--value", "v", f"--{setting}-topics", "s", "--header", "kms-every=1h"
+        )
+        assert done == Done(
+            2,
+            "",
+            "This can't be written to s: no message can have the header kms-every, which is the "
+            "schedule record's own; ask for every itself.\n",
+        )
+
+    def test_each_kind_has_an_option(self) -> None:
+        command: Any = typer.main.get_group(app)
+        names = {it for each in command.commands["schedule"].params for it in each.opts}
+        assert {f"--{header.removeprefix('kms-')}" for header in ASKED} <= names
 
     @pytest.mark.parametrize("command", [SCHEDULE, ["cancel", "a"]])
     def test_without_the_one_schedule_topic(self, kms: Kms, command: list[str]) -> None:

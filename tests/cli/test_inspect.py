@@ -153,7 +153,7 @@ class TestTable:
     @pytest.mark.usefixtures("filled")
     def test_plain_on_a_pipe(self, kms: Kms) -> None:
         header, *rows = kms("inspect").out.splitlines()
-        assert header.split() == ["Due", "Id", "Target", "topic", "Key", "Value", "Record"]
+        assert header.split() == ["Due", "Id", "Target", "topic", "Key", "Value", "Record", "Kind"]
         assert [row.split() for row in rows[1:3]] == [
             ["2030-01-31T12:00:00.001Z", "b", "out", "key", "b", "null", "orders/1@7"],
             ["2030-01-31T12:00:00.002Z", "c", "out", "orders/0@41"],

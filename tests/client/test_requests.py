@@ -162,6 +162,10 @@ class TestTimes:
         ({"to": "o", "id": "\ud800"}, "id holds half a character"),
         ({"to": "o", "value": {"a": 1}}, "value is a dict: give bytes, or a str"),
         ({"to": "o", "headers": {"a": 1}}, "header 'a' is a int"),
+        (
+            {"to": "o", "headers": {"kms-window": "5m"}},
+            "to schedules: no message can have the header kms-window, .*; ask for window itself",
+        ),
     ],
 )
 def test_what_makes_no_sense(asked: Any, sentence: str) -> None:

@@ -16,13 +16,13 @@ from kms.claims import Claims
 from kms.due import Due
 from kms.failures import Failure
 from kms.figures import ConsumerFigures, ProducerFigures
-from kms.formats import AVRO
+from kms.formats import AVRO, USUAL
 from kms.gate import Gate
 from kms.heartbeat import Heartbeat
 from kms.http_port import Page, Request
 from kms.kafka import TopicPartition
 from kms.rates import Rates
-from kms.schedule import Row, Schedule
+from kms.schedule import Header, Row, Schedule
 from kms.settings import Settings
 from kms.store import CacheFile, PageReader, PartitionRows, Writer
 from kms.web import View, WebServer, Writing, pages
@@ -87,7 +87,7 @@ class Site:
         where = TopicPartition(topic, partition)
         rows = self._writer.rows(self._writer.restart(*where, "id", "cluster", 0).number)
         self._rows[where], self._offsets[where] = rows, 0
-        self.assignment.partitions[rows.number] = OwnedPartition(rows.number, where, "id", 0, AVRO)
+        self.assignment.partitions[rows.number] = OwnedPartition(rows.number, where, "id", 0, USUAL)
         if firing:
             self.claims.open(rows.number)
         self.consumer.assigned += 1
@@ -101,22 +101,23 @@ class Site:
         topic: str = "schedules",
         partition: int = 0,
         *,
+        headers: tuple[Header, ...] = (),
         failed: tuple[str, str] | None = None,
         waits_for: str | None = None,
     ) -> int:
         """Add a pending schedule, or a record that is none; answers its offset.
 
-        ``waits_for`` is the target topic that it is held back for.
+        ``headers`` are the record's; ``waits_for`` is the target topic that it is held back for.
         """
         where = TopicPartition(topic, partition)
         rows, offset = self._rows[where], self._offsets[where]
         due_ms = 0 if isinstance(schedule, bytes) else schedule.due_ms
         value = schedule if isinstance(schedule, bytes) else AVRO.encode_value(schedule)
-        rows[schedule_id] = Row(offset, due_ms, value)
+        rows[schedule_id] = Row(offset, due_ms, value, headers)
         self._offsets[where] += 1
         self._writer.commit([rows], {rows.number: offset + 1}, {})
         self.assignment.partitions[rows.number].next_offset = offset + 1
-        due = Due(rows.number, schedule_id, offset, due_ms, value)
+        due = Due(rows.number, schedule_id, offset, due_ms, value, headers)
         if waits_for is not None:
             self._writer.set_aside(1, waits_for, [due])
         if failed is not None:

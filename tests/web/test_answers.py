@@ -286,6 +286,26 @@ class TestOne:
         assert found["failed"]["reason"] == "undecodable"
         assert "value" not in found
 
+    def test_what_its_record_asks_for(self, site: Site) -> None:
+        """Where it asks for something, right or wrong; cut like every other text."""
+        site.assign()
+        headers = (("own", b"1"), ("kms-every", b"5m"), ("kms-count", b"10"))
+        site.put(b"a", SOON, headers=(*headers, ("kms-next", b"%d" % NOON_MS)))
+        site.put(b"b", SOON, headers=(("kms-window", b"\xff" + b"x" * 10_000),))
+        site.put(b"c", SOON, headers=(("own", b"1"),))
+        kind = {"every": "5m", "count": "10", "occurrence": "0"}
+        (found,) = site.get("/schedules/a").json["schedules"]
+        assert found["kind"] == kind
+        assert found["headers"] == []  # the message's
+        first, second, third = site.get("/schedules").json["schedules"]
+        assert first["kind"] == kind
+        assert second["kind"] == {"window": r"\xff" + "x" * 244 + "…"}
+        assert second["due"] is None
+        assert "kind" not in third
+        (found,) = site.get("/schedules/b").json["schedules"]
+        assert len(found["kind"]["window"]) == 1_000
+        assert "kind" not in site.get("/schedules/c").json["schedules"][0]
+
     def test_an_unknown_one(self, site: Site) -> None:
         site.assign()
         answer = site.get("/schedules/%3Cscript%3E")

@@ -138,6 +138,21 @@ def test_state_and_figures(site: Site) -> None:
     ]
 
 
+def test_what_recurs_expires_or_has_a_window_is_marked(site: Site) -> None:
+    site.assign()
+    every = (("kms-every", b"5m"), ("kms-count", b"3"))
+    site.put(b"again", Schedule(NOON_MS, "to", b"", b""), headers=every)
+    bad = (("kms-window", b"soon"),)
+    site.put(b"bad", Schedule(5, "to", b"", b""), headers=bad, failed=("bad-header", "it is none"))
+    site.put(b"once", Schedule(NOON_MS + 1, "to", b"", b""), headers=(("own", b"5m"),))
+    page = parsed(site)
+    assert [row[1] for row in page.rows("coming")] == [
+        "againevery 5mschedules/0 @ 0",
+        "onceschedules/0 @ 2",
+    ]
+    assert page.rows("failed")[0][0] == "badwindow soon"
+
+
 def test_what_is_paused_or_has_a_limit_is_told(site: Site) -> None:
     site.assign()
     for index in range(3):
@@ -202,8 +217,9 @@ def test_headers(site: Site) -> None:
 def fill(site: Site, text: str) -> None:
     """Put a text wherever a schedule can have one."""
     data = text.encode()
-    site.put(data, Schedule(NOON_MS, text, data, data, ((text, data),)))
-    site.put(data + b"!", Schedule(1, text, data, data), failed=(text, text))
+    headers = (("kms-cron", data), ("kms-window", data))
+    site.put(data, Schedule(NOON_MS, text, data, data, ((text, data),)), headers=headers)
+    site.put(data + b"!", Schedule(1, text, data, data), headers=headers, failed=(text, text))
     site.put(data + b"?", data + b"\xff")
     site.producer.add_recent([Fired(data, text, 5, 1_795_000_000_000)])
     site.gate.pauses.replace({text: NOT_PAUSED.paused(1_795_000_000_000)})

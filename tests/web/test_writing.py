@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from kms.http_limits import BODY_BYTES
+from kms.kinds import ASKED
 from kms.schedule import Schedule
 from kms.settings import Settings
 from kms.times import now_ms
@@ -122,6 +123,10 @@ class TestWhatIsRefused:
             ({**WANTED, "headers": []}, "headers: give an object"),
             ({**WANTED, "headers": {"a": 1}}, "headers: a value is a text"),
             ({**WANTED, "headers": {"a\0": "1"}}, "headers: a name holds a NUL"),
+            (
+                {**WANTED, "headers": {"kms-every": "5m"}},
+                "written to schedules: no message can have the header kms-every",
+            ),
             ({**WANTED, "window": 5}, "window: give a text"),
             ({**WANTED, "window": "soon"}, "window: 'soon' is no duration"),
             ({**WANTED, "expires": "soon"}, "expires: give ISO 8601"),
@@ -133,7 +138,10 @@ class TestWhatIsRefused:
             ({**WANTED, "timezone": "Europe/London"}, "timezone needs cron or every beside it"),
             ({**WANTED, "cron": "0 9 * * *", "timezone": "Nowhere"}, "timezone can't be read"),
             ({**WANTED, "every": "5m", "until": "tomorrow"}, "until: give ISO 8601"),
-            ({**WANTED, "every": "5m", "until": 1}, "it never comes: cron and until leave no time"),
+            (
+                {**WANTED, "every": "5m", "until": 1},
+                "it never comes: every and until leave no time",
+            ),
             ({**WANTED, "every": "5m", "count": 0}, "count: give a whole number from 1"),
             ({**WANTED, "every": "5m", "count": "3"}, "count: give a whole number from 1"),
             ({**WANTED, "every": "5m", "missed": "some"}, "missed can't be read: 'some' is none"),
@@ -310,3 +318,19 @@ class TestTheDocument:
         assert {name for it in body["oneOf"] for name in it["properties"]} == set(order.NAMES)
         names = [it["name"] for it in paths["/schedules"]["get"]["parameters"]]
         assert sorted(names) == sorted(question.NAMES)
+
+    def test_it_has_every_field_of_an_answer(self, open_site: Site) -> None:
+        open_site.assign()
+        every = dict.fromkeys(ASKED, b"5m") | {"kms-occurrence": b"1"}
+        open_site.put(b"all", Schedule(5, "to", b"", b""), headers=tuple(every.items()))
+        open_site.put(b"good", Schedule(5, "to", b"", b""), headers=(("kms-every", b"5m"),))
+        paths = open_site.get("/openapi.json").json["paths"]
+        for path, place in (("/schedules", "/schedules"), ("/schedules/good", "/schedules/{id}")):
+            answer = paths[place]["get"]["responses"]["200"]["content"]["application/json"]
+            whole = answer["schema"]["properties"]["schedules"]["items"]["properties"]
+            for found in open_site.get(path).json["schedules"]:
+                assert found.keys() <= whole.keys()
+                assert found["kind"].keys() <= whole["kind"]["properties"].keys()
+        assert len(found["kind"]) == 2
+        (all_of_it,) = open_site.get("/schedules/all").json["schedules"]
+        assert all_of_it["kind"].keys() == whole["kind"]["properties"].keys()
