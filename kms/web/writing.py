@@ -9,20 +9,14 @@ from collections.abc import Callable
 from http import HTTPStatus
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from kms.errors import (
-    FormatError,
-    KafkaError,
-    KmsError,
-    RegistryAwayError,
-    UndeliverableError,
-)
+from kms.errors import KafkaError, KmsError, RegistryAwayError, UndeliverableError
 from kms.formats import Schemas, formats_of
 from kms.http_port import NO_CHANGES, Change, Changes, Page, Request
 from kms.kafka import Admin, Sender, TopicPartition
 from kms.settings import Settings
 from kms.times import iso_time
 from kms.web.json_pages import complaint, exact, guarded, json_page
-from kms.web.order import Order, ordered
+from kms.web.order import ordered
 from kms.web.question import QuestionError, asked_topic
 from kms.web.view import View
 
@@ -107,8 +101,8 @@ class Writing:
             raise QuestionError("This takes no parameters: all is in the body.")
         order = ordered(request.body)
         topic = self._topic(order.topic)
-        where = self._write(topic, order)
-        due_ms = order.due_ms
+        record, due_ms = order.record(topic, self._forms[topic])
+        where = self._producer(topic).send(topic, record.id, record.value, headers=record.headers)
         page = json_page(
             {
                 "id": order.id,
@@ -121,15 +115,6 @@ class Writing:
         )
         location = f"/schedules/{quote_from_bytes(order.id.encode(), safe='')}"
         return page._replace(headers={**page.headers, "Location": location})
-
-    def _write(self, topic: str, order: Order) -> TopicPartition:
-        try:
-            body = self._forms[topic].encode(order.schedule)
-        except FormatError as error:
-            raise QuestionError(f"This can't be written to {topic}: {error}.") from error
-        schedule_id = order.id.encode()
-        headers = (*body.headers, *order.kind)
-        return self._producer(topic).send(topic, schedule_id, body.value, headers=headers)
 
     def _delete(self, request: Request) -> Page:
         schedule_id = unquote_to_bytes(request.rest)
