@@ -20,6 +20,7 @@ from kms.topics import check_topic_name
 from kms.web.question import QuestionError
 
 LONGEST_ID = 500  # characters, so that its path is no longer than a request may be
+NO_IDS = (".", "..")
 LATEST_MS = 253_402_300_799_999  # the end of the year 9999, as ISO 8601 ends
 NAMES = (
     *("to", "at", "in", "key", "key_base64", "value", "value_base64", "headers"),
@@ -158,6 +159,8 @@ def _id(value: Any) -> str:
     text = _text(value)
     if not 1 <= len(text) <= LONGEST_ID:
         raise ValueError(f"give 1 to {LONGEST_ID} characters.")
+    if text in NO_IDS:
+        raise ValueError(f"{text} at the end of a path is taken out of it by many clients.")
     return text
 
 

@@ -11,6 +11,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from kms.errors import KafkaError, KmsError, RegistryAwayError, UndeliverableError
 from kms.formats import Schemas, formats_of
+from kms.http_limits import BodyError
 from kms.http_port import NO_CHANGES, Change, Changes, Page, Request
 from kms.kafka import Admin, Sender, TopicPartition
 from kms.settings import Settings
@@ -46,9 +47,10 @@ class Writing:
         """None without a token."""
         if self._settings.kms_http_token is None:
             return NO_CHANGES
+        post, delete = self._answering(self._post), self._answering(self._delete)
         return {
-            "POST": {"/schedules": Change(self._refused_body, self._answering(self._post))},
-            "DELETE": {"/schedules/": Change(self._refused, self._answering(self._delete))},
+            "POST": {"/schedules": Change(self._refused_body, _unread, post)},
+            "DELETE": {"/schedules/": Change(self._refused, _unread, delete)},
         }
 
     def close(self) -> None:
@@ -162,6 +164,10 @@ class Writing:
             if self._sender is None:
                 self._sender = Sender(self._settings, _SECONDS)
             return self._sender
+
+
+def _unread(error: BodyError) -> Page:
+    return complaint(error.status, str(error))
 
 
 def _is_same(given: str, token: str) -> bool:

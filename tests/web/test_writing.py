@@ -34,6 +34,7 @@ JSON = {"Content-Type": "application/json"}
 ALLOWED = {"Authorization": f"Bearer {TOKEN}", **JSON}
 WANTED_MS = 1_893_456_000_000  # 2030-01-01T00:00:00Z
 WANTED = {"to": "orders", "at": WANTED_MS}
+LARGE = f"The body may have {BODY_BYTES} bytes at most."
 
 
 @pytest.fixture
@@ -140,6 +141,7 @@ class TestWhatIsRefused:
             ({**WANTED, "id": ""}, "id: give 1 to 500 characters"),
             ({**WANTED, "id": "x" * 501}, "id: give 1 to 500 characters"),
             ({**WANTED, "id": "\ud800"}, "id: it holds half a character"),
+            ({**WANTED, "id": ".."}, "id: .. at the end of a path is taken out of it"),
             ({**WANTED, "value": {}}, "value: give a text"),
             ({**WANTED, "value_base64": "a"}, "value_base64: it is no base64"),
             ({**WANTED, "value": "a", "value_base64": "YQ=="}, "value and value_base64 are both"),
@@ -177,19 +179,26 @@ class TestWhatIsRefused:
         assert answer.json["error"].startswith("This takes no parameters")
 
     def test_a_body_whose_length_is_wrong(self, open_site: Site) -> None:
-        assert post(open_site, b"x" * (BODY_BYTES + 1)).status == 413
+        answer = post(open_site, b"x" * (BODY_BYTES + 1))
+        assert (answer.status, answer.json["error"]) == (413, LARGE)
         head = "".join(f"{name}: {value}\r\n" for name, value in ALLOWED.items())
-        for line, code in (
-            ("", 411),
-            ("Transfer-Encoding: chunked\r\n", 411),
-            ("Content-Length: -1\r\n", 400),
-            ("Content-Length: 2\r\nContent-Length: 2\r\n", 400),
-            ("Content-Length: 3\r\n", 400),
-            ("Content-Length: 99999999999\r\n", 413),
-            ("Content-Length: 2\r\n", 400),
+        whole = "Send the body in one piece, with its Content-Length."
+        number = "Send one Content-Length, the number of the body's bytes."
+        for line, code, sentence in (
+            ("", 411, whole),
+            ("Transfer-Encoding: chunked\r\n", 411, whole),
+            ("Content-Length: -1\r\n", 400, number),
+            ("Content-Length: 2\r\nContent-Length: 2\r\n", 400, number),
+            ("Content-Length: 3\r\n", 400, "The body has 2 bytes, and its Content-Length says 3."),
+            ("Content-Length: 99999999999\r\n", 413, LARGE),
+            ("Content-Length: 2\r\n", 400, "to is missing: the topic to send the message to."),
         ):
             request = f"POST /schedules HTTP/1.1\r\n{head}{line}\r\n{{}}".encode()
-            assert status(answered(open_site.server.port, request)) == code, line
+            found = answered(open_site.server.port, request)
+            assert status(found) == code, line
+            about, _, body = found.partition(b"\r\n\r\n")
+            assert b"\r\nContent-Type: application/json\r\n" in about
+            assert json.loads(body) == {"error": sentence}
 
     def test_an_id_that_is_none(self, open_site: Site) -> None:
         answer = open_site.get("/schedules/", "DELETE", headers=ALLOWED)
