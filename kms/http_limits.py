@@ -22,10 +22,10 @@ _LENGTH = re.compile(r"[0-9]{1,15}")
 
 
 class BodyError(KmsError):
-    """A request's body that is not read; ``status`` says why."""
+    """A request's body that is not read; ``status`` says why, and the text what would do."""
 
-    def __init__(self, status: HTTPStatus) -> None:
-        super().__init__(status.phrase)
+    def __init__(self, status: HTTPStatus, text: str) -> None:
+        super().__init__(text)
         self.status = status
 
 
@@ -33,11 +33,17 @@ def body_length(headers: Message) -> int:
     """How long the body is by its headers; BodyError if they don't say, or it is too long."""
     lengths = headers.get_all("Content-Length", [])
     if headers.get("Transfer-Encoding") is not None or not lengths:
-        raise BodyError(HTTPStatus.LENGTH_REQUIRED)
+        raise BodyError(
+            HTTPStatus.LENGTH_REQUIRED, "Send the body in one piece, with its Content-Length."
+        )
     if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0]):
-        raise BodyError(HTTPStatus.BAD_REQUEST)
+        raise BodyError(
+            HTTPStatus.BAD_REQUEST, "Send one Content-Length, the number of the body's bytes."
+        )
     if int(lengths[0]) > BODY_BYTES:
-        raise BodyError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        raise BodyError(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body may have {BODY_BYTES} bytes at most."
+        )
     return int(lengths[0])
 
 
@@ -106,7 +112,10 @@ class LimitedFile:
         """All of the body; BodyError if the request ends before."""
         found = self._file.read(length)
         if len(found) < length:
-            raise BodyError(HTTPStatus.BAD_REQUEST)
+            raise BodyError(
+                HTTPStatus.BAD_REQUEST,
+                f"The body has {len(found)} bytes, and its Content-Length says {length}.",
+            )
         return found
 
     def close(self) -> None:

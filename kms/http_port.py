@@ -60,9 +60,11 @@ class Change(NamedTuple):
     """Something to be done by another method than GET, and what is answered.
 
     ``refused`` looks at the request before its body is read: what it answers is the answer.
+    ``unread`` answers where the body can't be read.
     """
 
     refused: Callable[[Request], Page | None]
+    unread: Callable[[BodyError], Page]
     make: Callable[[Request], Page]
 
 
@@ -179,7 +181,8 @@ class _Handler(BaseHTTPRequestHandler):
             # Still as one that asks: it may be hung up on.
             body = self.rfile.body(body_length(self.headers)) if self.command == "POST" else b""
         except BodyError as error:
-            self.send_error(error.status)
+            self._answer(change.unread(error))
+            self._drain()
             return
         self._respond(change.make, request._replace(body=body))
         if self.command != "POST" and self.headers.get("Content-Length", "0") != "0":

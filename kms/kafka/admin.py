@@ -34,26 +34,27 @@ class TopicInfo(NamedTuple):
 
 
 class Admin:
-    """The cluster's administration API; every call waits for its answer at most 10 seconds.
+    """The cluster's administration API; every call waits ``timeout_seconds`` for its answer.
 
     Raises RetriableKafkaError where the cluster is out of reach, KafkaError where it refuses.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, timeout_seconds: float = _TIMEOUT_SECONDS) -> None:
+        self._timeout_seconds = timeout_seconds
         self._refusals = Refusals()
         self._client = AdminClient(common_config(settings) | {"error_cb": self._refusals})
 
     def cluster_id(self) -> str:
         """The id of the cluster, the same from every broker of it."""
         try:
-            return str(self._client.list_topics(timeout=_TIMEOUT_SECONDS).cluster_id)
+            return str(self._client.list_topics(timeout=self._timeout_seconds).cluster_id)
         except ck.KafkaException as error:
             raise self._problem(error, "Asking for the cluster id") from error
 
     def topics(self, names: Iterable[str]) -> dict[str, TopicInfo | None]:
         """What there is under these names; None where there is no such topic."""
         asked = self._client.describe_topics(
-            ck.TopicCollection(list(names)), request_timeout=_TIMEOUT_SECONDS
+            ck.TopicCollection(list(names)), request_timeout=self._timeout_seconds
         )
         found: dict[str, TopicInfo | None] = {}
         for name, future in asked.items():
@@ -81,7 +82,7 @@ class Admin:
     def config(self, topic: str) -> dict[str, str]:
         """The topic's configuration, defaults included."""
         resource = ConfigResource(ResourceType.TOPIC, topic)
-        asked = self._client.describe_configs([resource], request_timeout=_TIMEOUT_SECONDS)
+        asked = self._client.describe_configs([resource], request_timeout=self._timeout_seconds)
         try:
             entries = asked[resource].result()
         except ck.KafkaException as error:
@@ -98,7 +99,9 @@ class Admin:
         )
         try:
             self._client.create_topics(
-                [new], operation_timeout=_TIMEOUT_SECONDS, request_timeout=_TIMEOUT_SECONDS
+                [new],
+                operation_timeout=self._timeout_seconds,
+                request_timeout=self._timeout_seconds,
             )[name].result()
         except ck.KafkaException as error:
             if error.args[0].code() == ck.KafkaError.TOPIC_ALREADY_EXISTS:
@@ -110,7 +113,9 @@ class Admin:
         """Delete a topic with all its records; False if there is none."""
         try:
             self._client.delete_topics(
-                [name], operation_timeout=_TIMEOUT_SECONDS, request_timeout=_TIMEOUT_SECONDS
+                [name],
+                operation_timeout=self._timeout_seconds,
+                request_timeout=self._timeout_seconds,
             )[name].result()
         except ck.KafkaException as error:
             if error.args[0].code() == ck.KafkaError.UNKNOWN_TOPIC_OR_PART:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 
 import confluent_kafka as ck
@@ -40,13 +41,21 @@ class Sender:
         }
         with kafka_errors("Creating the producer"):
             self._client = ck.Producer(config)
-        self._closing = threading.Event()
+        self._closing, self._broken = threading.Event(), threading.Event()
         # One thread takes the reports for all callers: flush(), which also would, waits for what
         # others send meanwhile.
         self._reports = threading.Thread(
-            target=_take_reports, args=(self._client, self._closing), name="reports", daemon=True
+            target=_take_reports,
+            args=(self._client, self._closing, self._broken),
+            name="reports",
+            daemon=True,
         )
         self._reports.start()
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether a fatal error has ended the producer: nothing is written with it any more."""
+        return self._broken.is_set()
 
     def send(
         self,
@@ -89,14 +98,21 @@ class Sender:
 
     def close(self) -> None:
         """Wait for the answers that are still to come, and end."""
-        self._client.flush(self._timeout_seconds + 5)
+        with suppress(KafkaError), kafka_errors("Closing the producer"):  # one that is over
+            self._client.flush(self._timeout_seconds + 5)
         self._closing.set()
         self._reports.join()
 
 
-def _take_reports(client: ck.Producer, closing: threading.Event) -> None:
+def _take_reports(client: ck.Producer, closing: threading.Event, broken: threading.Event) -> None:
     while not closing.is_set():
-        client.poll(_POLL_SECONDS)
+        try:
+            with kafka_errors("Writing"):
+                client.poll(_POLL_SECONDS)
+        except KafkaError:
+            # Only what is fatal to the producer is raised here, once; librdkafka logs why. What was
+            # on its way has still to be reported, as given up.
+            broken.set()
 
 
 def _reported(

@@ -61,6 +61,11 @@ _ID: Json = {
     "description": "The schedule id, percent-encoded.",
     "schema": {"type": "string", "minLength": 1},
 }
+_LOCATION: Json = {
+    "description": "The path of the schedule.",
+    "required": True,
+    "schema": {"type": "string", "pattern": "^/schedules/[^/]+$"},
+}
 
 
 def document(settings: Settings) -> Json:
@@ -165,17 +170,19 @@ def _schedule() -> Json:
 
 
 def _post(settings: Settings) -> Json:
-    return _operation(
+    post = _operation(
         "schedule",
         "Schedule a message; what is pending under the same id on the same topic is replaced.",
         {"201": _written({"due": _TEXT, "due_ms": {"type": "integer"}, "id": _TEXT})},
-        *(400, 401, 413, 415, 503),
+        *(400, 401, 411, 413, 415, 503),
         security=[{"token": []}],
         requestBody={
             "required": True,
             "content": {"application/json": {"schema": order(settings)}},
         },
     )
+    post["responses"]["201"]["headers"] = {"Location": _LOCATION}
+    return post
 
 
 def _delete(settings: Settings) -> Json:

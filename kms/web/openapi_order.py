@@ -6,7 +6,7 @@ from kms.kinds import CONTROL
 from kms.settings import Settings
 from kms.settings_values import TOPIC_NAME
 from kms.web.openapi_values import BASE64, DURATION, TIME, Json
-from kms.web.order import LATEST_MS, LONGEST_ID, MOST_COUNT
+from kms.web.order import LATEST_MS, LONGEST_ID, MOST_COUNT, NO_IDS
 
 _TEXT: Json = {"type": ["string", "null"]}
 _BYTES: Json = {"anyOf": [BASE64, {"type": "null"}]}
@@ -30,7 +30,12 @@ _MESSAGE: Json = {
         "propertyNames": {"pattern": "^[^\\u0000]*$", "not": {"enum": sorted(CONTROL)}},
         "additionalProperties": {"anyOf": [{"type": "string"}, _IN_BASE64]},
     },
-    "id": {"type": "string", "minLength": 1, "maxLength": LONGEST_ID},
+    "id": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": LONGEST_ID,
+        "not": {"enum": list(NO_IDS)},
+    },
     "window": {**DURATION, "description": "Fire within this time after it is due."},
     "expires": {
         "description": "Do not fire later than this, a time, or how long after it is due.",

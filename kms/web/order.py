@@ -11,25 +11,16 @@ from datetime import datetime
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from kms import times
-from kms.errors import BadHeaderError
+from kms.errors import BadHeaderError, FormatError, RegistryAwayError
+from kms.formats import USUAL, Format
 from kms.kind_texts import own_words
-from kms.kinds import (
-    COUNT,
-    CRON,
-    EVERY,
-    EXPIRES,
-    MISSED,
-    TIMEZONE,
-    UNTIL,
-    WINDOW,
-    kind_of,
-)
-from kms.occurrences import due_of
-from kms.schedule import Header, Schedule
+from kms.kinds import COUNT, CRON, EVERY, EXPIRES, MISSED, TIMEZONE, UNTIL, WINDOW
+from kms.schedule import Header, Record, Schedule
 from kms.topics import check_topic_name
 from kms.web.question import QuestionError
 
 LONGEST_ID = 500  # characters, so that its path is no longer than a request may be
+NO_IDS = (".", "..")
 LATEST_MS = 253_402_300_799_999  # the end of the year 9999, as ISO 8601 ends
 NAMES = (
     *("to", "at", "in", "key", "key_base64", "value", "value_base64", "headers"),
@@ -43,15 +34,37 @@ T = TypeVar("T")
 class Order(NamedTuple):
     """A schedule to be written; ``topic`` is the schedule topic, None if it is not said.
 
-    ``kind`` are the record's headers that ask for a kind of schedule; with them it is due at
-    ``due_ms``, epoch ms.
+    ``kind`` are the record's headers that ask for a kind of schedule.
     """
 
     id: str
     topic: str | None
     schedule: Schedule
     kind: tuple[Header, ...]
-    due_ms: int
+
+    def record(self, topic: str, form: Format) -> tuple[Record, int]:
+        """As that topic of this format has it, and when the service will see it due, epoch ms.
+
+        That need not be the schedule's time: a format may have whole seconds only. Raises
+        QuestionError for what can't be written, or would be written and then not be read, and
+        RegistryAwayError.
+        """
+        try:
+            body = form.encode(self.schedule)
+            headers = (*body.headers, *self.kind)
+            record = Record(0, self.id.encode(), body.value, headers)
+            return record, self._due_ms(form, record)
+        except BadHeaderError as error:
+            raise QuestionError(f"{own_words(error)}.") from None
+        except FormatError as error:
+            raise QuestionError(f"This can't be written to {topic}: {error}.") from error
+
+    def _due_ms(self, form: Format, record: Record) -> int:
+        try:
+            return form.due_of(record)
+        except RegistryAwayError:
+            # Nothing was read yet with the schema that it is written with; its times are Avro's.
+            return USUAL.due_of(record._replace(value=USUAL.encode(self.schedule).value))
 
 
 def ordered(body: bytes) -> Order:
@@ -72,8 +85,7 @@ def ordered(body: bytes) -> Order:
     schedule_id = _named(found, "id", _id) if "id" in found else str(uuid.uuid4())
     topic = _named(found, "topic", _topic) if "topic" in found else None
     kind = tuple((name, _named(found, each, read)) for each, name, read in _KINDS if each in found)
-    due_ms = _spot_ms(kind, schedule_id, schedule.due_ms)
-    return Order(schedule_id, topic, schedule, kind, due_ms)
+    return Order(schedule_id, topic, schedule, kind)
 
 
 def _object(body: bytes) -> dict[str, Any]:
@@ -118,14 +130,6 @@ def _due_ms(found: dict[str, Any]) -> int:
     return due_ms
 
 
-def _spot_ms(headers: tuple[Header, ...], schedule_id: str, time_ms: int) -> int:
-    """When the service will see it due; what it could not read is refused here and now."""
-    try:
-        return due_of(kind_of(headers), schedule_id.encode(), time_ms)
-    except BadHeaderError as error:
-        raise QuestionError(f"{own_words(error)}.") from None
-
-
 def _time(value: Any) -> int:
     if isinstance(value, str):
         try:
@@ -154,6 +158,8 @@ def _id(value: Any) -> str:
     text = _text(value)
     if not 1 <= len(text) <= LONGEST_ID:
         raise ValueError(f"give 1 to {LONGEST_ID} characters.")
+    if text in NO_IDS:
+        raise ValueError(f"{text} at the end of a path is taken out of it by many clients.")
     return text
 
 

@@ -5,29 +5,31 @@ from __future__ import annotations
 import hmac
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from http import HTTPStatus
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from kms.errors import (
-    FormatError,
-    KafkaError,
-    KmsError,
-    RegistryAwayError,
-    UndeliverableError,
-)
+from kms.errors import KafkaError, KmsError, RegistryAwayError, UndeliverableError
 from kms.formats import Schemas, formats_of
+from kms.http_limits import CONNECTIONS, BodyError
 from kms.http_port import NO_CHANGES, Change, Changes, Page, Request
 from kms.kafka import Admin, Sender, TopicPartition
+from kms.repeats import Repeats, more
+from kms.schedule import Header
 from kms.settings import Settings
 from kms.times import iso_time
 from kms.web.json_pages import complaint, exact, guarded, json_page
-from kms.web.order import Order, ordered
+from kms.web.order import ordered
 from kms.web.question import QuestionError, asked_topic
-from kms.web.view import View
+from kms.web.view import BusyError, View
 
-# Shorter than the port keeps a connection: the answer shall still arrive.
-_SECONDS = 7.0
+# Together shorter than the port keeps a connection: the answer shall still arrive. That a record
+# is given up is noticed a second late.
+_LOOK_SECONDS = 3.0
+_SEND_SECONDS = 5.0
+# While Kafka is away each of them takes these seconds: there is still room for who asks for health.
+_AT_ONCE = CONNECTIONS // 2
 _ANY_PARTITION = -1
 
 _log = logging.getLogger(__name__)
@@ -45,16 +47,19 @@ class Writing:
         self._settings: Settings = view.settings
         self._forms = formats_of(self._settings.formats, schemas)
         self._there: set[str] = set()
+        self._room = threading.BoundedSemaphore(_AT_ONCE)
         self._making = threading.Lock()
         self._sender: Sender | None = None
+        self._repeats = Repeats()
 
     def changes(self) -> Changes:
         """None without a token."""
         if self._settings.kms_http_token is None:
             return NO_CHANGES
+        post, delete = self._answering(self._post), self._answering(self._delete)
         return {
-            "POST": {"/schedules": Change(self._refused_body, self._answering(self._post))},
-            "DELETE": {"/schedules/": Change(self._refused, self._answering(self._delete))},
+            "POST": {"/schedules": Change(self._refused_body, _unread, post)},
+            "DELETE": {"/schedules/": Change(self._refused, _unread, delete)},
         }
 
     def close(self) -> None:
@@ -88,27 +93,27 @@ class Writing:
         return refusal
 
     def _answering(self, change: Callable[[Request], Page]) -> Callable[[Request], Page]:
-        change = guarded(change)
-
         def answering(request: Request) -> Page:
+            if not self._room.acquire(blocking=False):
+                raise BusyError
             try:
                 return change(request)
-            except UndeliverableError as error:
-                if error.reason == "too-large":
-                    return complaint(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"{error}.")
-                return _unwritten(error)
             except (KafkaError, RegistryAwayError) as error:
-                return _unwritten(error)
+                if isinstance(error, UndeliverableError) and error.reason == "too-large":
+                    return complaint(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"{error}.")
+                return self._unwritten(error)
+            finally:
+                self._room.release()
 
-        return answering
+        return guarded(answering)
 
     def _post(self, request: Request) -> Page:
         if request.query:
             raise QuestionError("This takes no parameters: all is in the body.")
         order = ordered(request.body)
         topic = self._topic(order.topic)
-        where = self._write(topic, order)
-        due_ms = order.due_ms
+        record, due_ms = order.record(topic, self._forms[topic])
+        where = self._sent(topic, record.id, record.value, headers=record.headers)
         page = json_page(
             {
                 "id": order.id,
@@ -121,15 +126,6 @@ class Writing:
         )
         location = f"/schedules/{quote_from_bytes(order.id.encode(), safe='')}"
         return page._replace(headers={**page.headers, "Location": location})
-
-    def _write(self, topic: str, order: Order) -> TopicPartition:
-        try:
-            body = self._forms[topic].encode(order.schedule)
-        except FormatError as error:
-            raise QuestionError(f"This can't be written to {topic}: {error}.") from error
-        schedule_id = order.id.encode()
-        headers = (*body.headers, *order.kind)
-        return self._producer(topic).send(topic, schedule_id, body.value, headers=headers)
 
     def _delete(self, request: Request) -> Page:
         schedule_id = unquote_to_bytes(request.rest)
@@ -147,7 +143,7 @@ class Writing:
         else:
             places = [TopicPartition(self._topic(said), _ANY_PARTITION)]
         for topic, partition in places:
-            where = self._producer(topic).send(topic, schedule_id, None, partition)
+            where = self._sent(topic, schedule_id, None, partition)
         return json_page(
             {
                 "id": exact(schedule_id),
@@ -166,27 +162,57 @@ class Writing:
             raise QuestionError(f"topic {what}: the schedule topics are {', '.join(topics)}.")
         return said
 
-    def _producer(self, topic: str) -> Sender:
+    def _sent(
+        self,
+        topic: str,
+        schedule_id: bytes,
+        value: bytes | None,
+        partition: int = _ANY_PARTITION,
+        headers: Sequence[Header] = (),
+    ) -> TopicPartition:
+        self._check(topic)
+        return self._producer().send(topic, schedule_id, value, partition, headers)
+
+    def _check(self, topic: str) -> None:
+        """Just to produce to it could create it, with a configuration that loses schedules."""
+        if topic in self._there:
+            return
+        owned = {where.topic for where in self._view.owned().values()}
+        if topic not in owned and self._admin.topics([topic])[topic] is None:
+            raise KafkaError(f"The schedule topic {topic} does not exist")
+        self._there.add(topic)
+
+    @cached_property
+    def _admin(self) -> Admin:
+        return Admin(self._settings, _LOOK_SECONDS)
+
+    def _producer(self) -> Sender:
+        broken = None
         with self._making:
-            owned = {where.topic for where in self._view.owned().values()}
-            if topic not in self._there | owned:
-                # Just to produce to it could create it, with a configuration that loses schedules.
-                if Admin(self._settings).topics([topic])[topic] is None:
-                    raise KafkaError(f"The schedule topic {topic} does not exist")
-                self._there.add(topic)
+            if self._sender is not None and self._sender.is_broken:
+                broken, self._sender = self._sender, None
             if self._sender is None:
-                self._sender = Sender(self._settings, _SECONDS)
-            return self._sender
+                self._sender = Sender(self._settings, _SEND_SECONDS)
+            sender = self._sender
+        if broken is not None:  # not with the lock: others still wait for what it says of theirs
+            broken.close()
+        return sender
+
+    def _unwritten(self, error: KmsError) -> Page:
+        text = str(error).rstrip(".")
+        unsaid = self._repeats.unsaid(type(error).__name__)
+        if unsaid is not None:
+            _log.warning("A schedule that came by HTTP was not written: %s.%s", text, more(unsaid))
+        page = complaint(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            f"{text}. Try again, with the same id, so that there is one.",
+        )
+        return page._replace(headers={**page.headers, "Retry-After": "1"})
+
+
+def _unread(error: BodyError) -> Page:
+    return complaint(error.status, str(error))
 
 
 def _is_same(given: str, token: str) -> bool:
     return hmac.compare_digest(given.encode("latin-1", errors="replace"), token.encode())
-
-
-def _unwritten(error: KmsError) -> Page:
-    _log.warning("A schedule that came by HTTP was not written: %s.", str(error).rstrip("."))
-    page = complaint(
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        f"{str(error).rstrip('.')}. Try again, with the same id, so that there is one.",
-    )
-    return page._replace(headers={**page.headers, "Retry-After": "1"})

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,21 @@ def test_what_recurs(cluster: Cluster, instance: MakeInstance) -> None:
     assert post(kms, late).status == post(kms, soon).status == 201
     wait_for("the window", lambda: b"window" in keys())
     assert b"late" not in keys()
+    assert kms.stop() == 0
+
+
+def test_the_answer_knows_when_it_is_due(cluster: Cluster, instance: MakeInstance) -> None:
+    """As the page does, also where the record has whole seconds only."""
+    topic = cluster.schedule_topic()
+    kms = instance([], HEADER_SCHEDULE_TOPICS=topic, KMS_HTTP_TOKEN=TOKEN).start().caught_up()
+    asked_for = {"to": "o", "at": LATER_MS + 1, "value": "v"}
+    for more in ({"id": "plain"}, {"id": "window", "window": "1h"}, {"id": "again", "every": "5m"}):
+        answer = post(kms, {**asked_for, **more})
+        (shown,) = wait_for("it to be read", partial(pending, kms, answer.headers["Location"]))
+        assert answer.json["due_ms"] == shown["due_ms"] >= LATER_MS + 1_000
+    over = post(kms, {**asked_for, "every": "5m", "until": LATER_MS + 500})
+    assert over.status == 400
+    assert over.json["error"].startswith("it never comes")
     assert kms.stop() == 0
 
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from kms.http_port import CONNECTIONS, REQUEST_SECONDS
 from tests.broker.cluster import Cluster, now_ms, wait_for
 from tests.broker.instance import Instance
+from tests.broker.test_web_writing import LATER, TOKEN, post
 from tests.faults.conftest import Fragile
 from tests.faults.ledger import Ledger
+from tests.web.site import asked
 
 MakeInstance = Callable[..., Instance]
 FAST = {"KMS_SESSION_TIMEOUT_MS": "6000", "KMS_TRANSACTION_TIMEOUT_MS": "6000"}
+MANY = CONNECTIONS + 16
 FEW_LINES = 25  # of all that is logged over several outages
 
 
@@ -95,3 +103,35 @@ def test_it_can_be_stopped_while_the_broker_is_away(
     kms.start()
     ledger.settle([kms])
     wait_for("the broker", lambda: behind.end_offset(topic) > 0)
+
+
+@pytest.mark.parametrize("how", ["refuses", "is frozen"])
+def test_who_schedules_by_http_is_told(
+    fragile: Fragile, behind: Cluster, fragile_instance: MakeInstance, how: str
+) -> None:
+    """Each in time, and nobody who asks for health has to wait for it."""
+    topic, target = behind.schedule_topic(), behind.topic()
+    kms = fragile_instance([topic], KMS_HTTP_TOKEN=TOKEN, **FAST).start().caught_up()
+    assert post(kms, {"to": target, "at": LATER, "id": "x"}).status == 201
+    assert fragile.kafka.pid is not None
+    if how == "refuses":
+        fragile.proxy.refuse()
+    else:
+        os.kill(fragile.kafka.pid, signal.SIGSTOP)
+    try:
+        started = time.monotonic()
+        with ThreadPoolExecutor(MANY) as pool:
+            begun = [pool.submit(post, kms, {"to": target, "at": LATER}) for _ in range(MANY)]
+            while not all(it.done() for it in begun):
+                assert asked(f"{kms.url}/health/live").status == 200
+                time.sleep(0.02)
+        assert time.monotonic() - started < REQUEST_SECONDS
+        assert {it.result().status for it in begun} == {503}
+        assert all(it.result().json["error"] for it in begun)
+    finally:
+        fragile.proxy.allow()
+        os.kill(fragile.kafka.pid, signal.SIGCONT)
+    wait_for("Kafka", lambda: post(kms, {"to": target, "in": "0s", "id": "x"}).status == 201)
+    assert behind.arrived(target, 1)
+    assert kms.log.count("that came by HTTP was not written") == 1
+    assert kms.stop() == 0

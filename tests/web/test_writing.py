@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from kms.errors import RegistryAwayError
+from kms.formats import USUAL, Schemas, Texts, formats_of
 from kms.http_limits import BODY_BYTES
 from kms.kinds import ASKED
 from kms.schedule import Schedule
@@ -32,6 +35,7 @@ JSON = {"Content-Type": "application/json"}
 ALLOWED = {"Authorization": f"Bearer {TOKEN}", **JSON}
 WANTED_MS = 1_893_456_000_000  # 2030-01-01T00:00:00Z
 WANTED = {"to": "orders", "at": WANTED_MS}
+LARGE = f"The body may have {BODY_BYTES} bytes at most."
 
 
 @pytest.fixture
@@ -45,6 +49,27 @@ def post(site: Site, body: object, headers: dict[str, str] | None = None) -> Ans
     return site.get(
         "/schedules", "POST", data=data, headers=ALLOWED if headers is None else headers
     )
+
+
+def due_ms(found: order.Order) -> int:
+    """On a topic of Avro."""
+    return found.record("schedules", USUAL)[1]
+
+
+class NewRegistry:
+    """Takes schemas to write with, and does not tell them yet."""
+
+    def to_write(self, subject: str, ours: str) -> tuple[int, Texts]:
+        assert subject == "registry-value"
+        return 7, (ours,)
+
+    def newest(self, subject: str) -> tuple[int, Texts] | None:
+        raise AssertionError(subject)
+
+    def schema(self, schema_id: int) -> Texts | None:
+        raise RegistryAwayError(f"schema {schema_id} is not replicated")
+
+    def close(self) -> None: ...
 
 
 class TestWhoMay:
@@ -117,6 +142,7 @@ class TestWhatIsRefused:
             ({**WANTED, "id": ""}, "id: give 1 to 500 characters"),
             ({**WANTED, "id": "x" * 501}, "id: give 1 to 500 characters"),
             ({**WANTED, "id": "\ud800"}, "id: it holds half a character"),
+            ({**WANTED, "id": ".."}, "id: .. at the end of a path is taken out of it"),
             ({**WANTED, "value": {}}, "value: give a text"),
             ({**WANTED, "value_base64": "a"}, "value_base64: it is no base64"),
             ({**WANTED, "value": "a", "value_base64": "YQ=="}, "value and value_base64 are both"),
@@ -161,19 +187,26 @@ class TestWhatIsRefused:
         assert answer.json["error"].startswith("This takes no parameters")
 
     def test_a_body_whose_length_is_wrong(self, open_site: Site) -> None:
-        assert post(open_site, b"x" * (BODY_BYTES + 1)).status == 413
+        answer = post(open_site, b"x" * (BODY_BYTES + 1))
+        assert (answer.status, answer.json["error"]) == (413, LARGE)
         head = "".join(f"{name}: {value}\r\n" for name, value in ALLOWED.items())
-        for line, code in (
-            ("", 411),
-            ("Transfer-Encoding: chunked\r\n", 411),
-            ("Content-Length: -1\r\n", 400),
-            ("Content-Length: 2\r\nContent-Length: 2\r\n", 400),
-            ("Content-Length: 3\r\n", 400),
-            ("Content-Length: 99999999999\r\n", 413),
-            ("Content-Length: 2\r\n", 400),
+        whole = "Send the body in one piece, with its Content-Length."
+        number = "Send one Content-Length, the number of the body's bytes."
+        for line, code, sentence in (
+            ("", 411, whole),
+            ("Transfer-Encoding: chunked\r\n", 411, whole),
+            ("Content-Length: -1\r\n", 400, number),
+            ("Content-Length: 2\r\nContent-Length: 2\r\n", 400, number),
+            ("Content-Length: 3\r\n", 400, "The body has 2 bytes, and its Content-Length says 3."),
+            ("Content-Length: 99999999999\r\n", 413, LARGE),
+            ("Content-Length: 2\r\n", 400, "to is missing: the topic to send the message to."),
         ):
             request = f"POST /schedules HTTP/1.1\r\n{head}{line}\r\n{{}}".encode()
-            assert status(answered(open_site.server.port, request)) == code, line
+            found = answered(open_site.server.port, request)
+            assert status(found) == code, line
+            about, _, body = found.partition(b"\r\n\r\n")
+            assert b"\r\nContent-Type: application/json\r\n" in about
+            assert json.loads(body) == {"error": sentence}
 
     def test_an_id_that_is_none(self, open_site: Site) -> None:
         answer = open_site.get("/schedules/", "DELETE", headers=ALLOWED)
@@ -208,7 +241,7 @@ class TestWhatIsMeant:
         )
         headers = (("a", "é".encode()), ("b", b"\xff"))
         wanted = Schedule(1_893_456_000_000, "orders", "é".encode(), b"\xff", headers)
-        assert found == ("x", "schedules", wanted, (), 1_893_456_000_000)
+        assert found == ("x", "schedules", wanted, ())
 
     def test_what_is_left_out_or_null(self) -> None:
         for more in ({}, {"key": None, "value": None, "headers": None}):
@@ -238,7 +271,7 @@ class TestWhatIsMeant:
             "kms-missed": b"all",
         }
         nine_ms = WANTED_MS + 9 * 3_600_000
-        assert nine_ms <= found.due_ms < nine_ms + 600_000
+        assert nine_ms <= due_ms(found) < nine_ms + 600_000
         assert found.schedule.due_ms == WANTED_MS
 
     @pytest.mark.parametrize(
@@ -256,19 +289,21 @@ class TestWhatIsMeant:
         assert found.kind == (("kms-expires", header),)
 
     def test_an_expiry_before_its_time_is_refused(self) -> None:
+        order = ordered(json.dumps({**WANTED, "expires": WANTED_MS - 1}).encode())
         with pytest.raises(QuestionError, match="it never comes: expires is"):
-            ordered(json.dumps({**WANTED, "expires": WANTED_MS - 1}).encode())
+            due_ms(order)
 
     def test_the_first_time_of_what_recurs(self) -> None:
         before_ms = now_ms()
         every = ordered(b'{"to": "o", "every": "90m"}')
-        assert before_ms <= every.due_ms - 5_400_000 <= now_ms()
+        assert before_ms <= due_ms(every) - 5_400_000 <= now_ms()
         assert every.kind == (("kms-every", b"1h30m"),)
         minute = ordered(b'{"to": "o", "cron": "* * * * *"}')
-        assert before_ms <= minute.due_ms <= now_ms() + 60_000
-        assert minute.due_ms % 60_000 == 0
+        minute_ms = due_ms(minute)
+        assert before_ms <= minute_ms <= now_ms() + 60_000
+        assert minute_ms % 60_000 == 0
         later = ordered(b'{"to": "o", "every": "5m", "at": 1893456000000}')
-        assert later.due_ms == WANTED_MS
+        assert due_ms(later) == WANTED_MS
 
     def test_times(self) -> None:
         zoned = ordered(b'{"to": "o", "at": "2030-01-01T01:00:00+01:00"}')
@@ -276,6 +311,32 @@ class TestWhatIsMeant:
         before_ms = now_ms()
         soon = ordered(b'{"to": "o", "in": "1h30m"}').schedule.due_ms
         assert before_ms + 5_400_000 <= soon <= now_ms() + 5_400_000
+
+    def test_it_is_due_when_its_record_is(self) -> None:
+        """On a topic whose times are whole seconds: a later time has another spot in the window."""
+        asked = {"to": "o", "at": WANTED_MS + 1, "value": "", "id": "x"}
+        form = formats_of({"etf1": "headers"})["etf1"]
+        record, found_ms = ordered(json.dumps(asked).encode()).record("etf1", form)
+        assert found_ms == form.due_of(record) == WANTED_MS + 1_000
+        window = ordered(json.dumps({**asked, "window": "1h"}).encode())
+        record, found_ms = window.record("etf1", form)
+        assert found_ms == form.due_of(record) != due_ms(window)
+        over = {**asked, "every": "5m", "until": WANTED_MS + 500}
+        assert due_ms(ordered(json.dumps(over).encode())) == WANTED_MS + 1
+        with pytest.raises(QuestionError, match="it never comes"):
+            ordered(json.dumps(over).encode()).record("etf1", form)
+
+    def test_it_is_due_when_its_schema_was_never_read_with(self) -> None:
+        with closing(Schemas(NewRegistry())) as schemas:
+            form = formats_of({"registry": "registry"}, schemas)["registry"]
+            asked = ordered(json.dumps({**WANTED, "window": "1h", "id": "x"}).encode())
+            record, found_ms = asked.record("registry", form)
+            assert record.value is not None
+            assert record.value[:5] == b"\0\0\0\0\7"
+            assert found_ms == due_ms(asked)
+            wrong = ordered(json.dumps({**WANTED, "cron": "* * *"}).encode())
+            with pytest.raises(QuestionError, match="cron can't be read"):
+                wrong.record("registry", form)
 
     @given(
         st.recursive(
