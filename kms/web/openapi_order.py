@@ -38,7 +38,8 @@ _MESSAGE: Json = {
     },
     "window": {**DURATION, "description": "Fire within this time after it is due."},
     "expires": {
-        "description": "Do not fire later than this, a time, or how long after it is due.",
+        "description": "Do not fire later than this, a time from then on when it is due, or how "
+        "long after that.",
         "anyOf": [*_MOMENT["anyOf"], DURATION],
     },
 }

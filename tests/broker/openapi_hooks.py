@@ -20,21 +20,25 @@ schemathesis.openapi.format(
     "iana-time-zone", st.sampled_from(["UTC", "Europe/London", "America/New_York"])
 )
 
-# Of what recurs, the first time has to be before the last one, and far from both ends of all
-# dates: APScheduler's cron begins with 1970.
+# The first time has to be before the last one and before it expires, and of what recurs far from
+# both ends of all dates: APScheduler's cron begins with 1970.
 LATEST_FIRST_MS = datetime(9800, 1, 1, tzinfo=UTC).timestamp() * 1000
-EARLIEST_UNTIL_MS = datetime(9900, 1, 1, tzinfo=UTC).timestamp() * 1000
+EARLIEST_END_MS = datetime(9900, 1, 1, tzinfo=UTC).timestamp() * 1000
 
 
 @schemathesis.hook
 def filter_case(_context: Any, case: Any) -> bool:
     body = case.body
-    if not isinstance(body, dict) or not ("cron" in body or "every" in body):
+    if not isinstance(body, dict):
         return True
-    first, last = epoch_ms(body.get("at")), epoch_ms(body.get("until"))
-    return (first is None or 0 <= first < LATEST_FIRST_MS) and (
-        last is None or last > EARLIEST_UNTIL_MS
-    )
+    recurs = "cron" in body or "every" in body
+    first, expires = epoch_ms(body.get("at")), epoch_ms(body.get("expires"))
+    if recurs and first is not None and first < 0:
+        return False
+    until = epoch_ms(body.get("until")) if recurs else None
+    ends = [each for each in (expires, until) if each is not None]
+    is_last = (recurs or ends) and first is not None and first >= LATEST_FIRST_MS
+    return not is_last and all(each > EARLIEST_END_MS for each in ends)
 
 
 def epoch_ms(value: Any) -> float | None:
