@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from datetime import datetime, timedelta
@@ -19,7 +17,7 @@ from kms.registry import schemas_of
 from kms.schedule import Schedule, fired_of
 from kms.settings import Settings
 from tests.broker.cluster import Arrived, Cluster, now_ms, wait_for
-from tests.broker.instance import ROOT, Instance
+from tests.broker.instance import Instance
 
 MakeInstance = Callable[..., Instance]
 SETTINGS = {
@@ -202,27 +200,6 @@ def test_an_interval_with_a_count(
         assert (said["scheduler-key"], said["own"]) == (b"often", b"1")
         assert said["scheduler-topic"] == scene.topic.encode()
         assert said["scheduler-target-topic"] == scene.target.encode()
-    assert scene.kms.stop() == 0
-
-
-@pytest.mark.skipif(shutil.which("kcat") is None, reason="there is no kcat here")
-def test_the_readmes_line_of_kcat(cluster: Cluster, instance: MakeInstance) -> None:
-    scene = Scene(cluster, instance, "headers")
-    text = (ROOT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
-    (line,) = [it for it in text.splitlines() if "kcat " in it and "kms-every" in it]
-    for shown, own in (
-        ("$KAFKA_BROKERS", cluster.bootstrap),
-        ("-t header-schedules ", f"-t {scene.topic} "),
-        ("target-topic=greetings", f"target-topic={scene.target}"),
-    ):
-        assert shown in line
-        line = line.replace(shown, own)
-    subprocess.run(["sh", "-c", line], check=True, timeout=60)
-    scene.kms.start()
-    (message,) = cluster.arrived(scene.target, 1)
-    assert message.value == b"hello"
-    said = dict(scene.records("greet-often")[-1].headers)
-    assert (said["kms-count"], said["kms-occurrence"]) == (b"3", b"1")
     assert scene.kms.stop() == 0
 
 

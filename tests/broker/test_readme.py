@@ -53,6 +53,7 @@ _TOPICS = (
     "orders",
     "json-schedules",
     "header-schedules",
+    "registry-schedules",
 )
 # It would run until somebody ends it, and nobody will.
 _FOREVER = re.compile(r"kms\.py (run\b(?!.*--(once|until))|inspect\b.*--watch)(?!.*&$)")
