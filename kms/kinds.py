@@ -120,7 +120,8 @@ def occurrence_ms(kind: Kind, time_ms: int) -> int:
         return recurrence.next_ms
     found = recurrence.after(time_ms, time_ms - 1)
     if found is None:
-        raise BadHeaderError(f"it never comes: {CRON} and {UNTIL} leave no time for it")
+        asked = CRON if recurrence.cron is not None else EVERY
+        raise BadHeaderError(f"it never comes: {asked} and {UNTIL} leave no time for it")
     return found
 
 

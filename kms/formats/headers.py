@@ -57,7 +57,7 @@ class Headers:
         if schedule.value is None:
             raise FormatError("without a value the record would be a cancel")
         for name, _ in schedule.headers:
-            if name in CONTROL:
+            if name in CONTROL or name in HOW:
                 raise FormatError(f"the header {name} would be taken for one of the record")
         how: list[Header] = [
             (EPOCH, b"%d" % -(-schedule.due_ms // 1000)),

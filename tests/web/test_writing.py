@@ -133,7 +133,7 @@ class TestWhatIsRefused:
             ({**WANTED, "timezone": "Europe/London"}, "timezone needs cron or every beside it"),
             ({**WANTED, "cron": "0 9 * * *", "timezone": "Nowhere"}, "timezone can't be read"),
             ({**WANTED, "every": "5m", "until": "tomorrow"}, "until: give ISO 8601"),
-            ({**WANTED, "every": "5m", "until": 1}, "it never comes: cron and until leave no time"),
+            ({**WANTED, "every": "5m", "until": 1}, "it never comes: every and until leave no"),
             ({**WANTED, "every": "5m", "count": 0}, "count: give a whole number from 1"),
             ({**WANTED, "every": "5m", "count": "3"}, "count: give a whole number from 1"),
             ({**WANTED, "every": "5m", "missed": "some"}, "missed can't be read: 'some' is none"),
