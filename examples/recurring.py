@@ -22,6 +22,7 @@ with ScheduleClient("schedules") as schedules:
         id="morning",
     )
     print(schedules.get("morning"))
+    schedules.cancel("morning")  # or it would come for ever
 
     # What nobody wants any more an hour after it was due; many at once spread over ten minutes.
     schedules.at(

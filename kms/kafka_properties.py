@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from pydantic import SecretStr
 
@@ -85,10 +85,16 @@ _SERVICE_LINK = re.compile(
 class KafkaProperties(Mapping[str, str]):
     """Values by property name, to be handed to librdkafka as they are; can't be changed.
 
-    Printed, it shows no secret. A dict made of it does.
+    Printed, it shows no secret. A dict made of it does. ``oauth_cb``, which no text can be, is
+    apart: what confluent-kafka gets its tokens from.
     """
 
-    def __init__(self, values: Mapping[str, str | SecretStr]) -> None:
+    def __init__(
+        self,
+        values: Mapping[str, str | SecretStr],
+        oauth_cb: Callable[[str], object] | None = None,
+    ) -> None:
+        self.oauth_cb = oauth_cb
         self._values = {
             name: value.get_secret_value() if isinstance(value, SecretStr) else value
             for name, value in values.items()

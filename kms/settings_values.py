@@ -193,6 +193,8 @@ def _valid_file_path(value: Path) -> Path:
 
 
 def _valid_properties(value: object) -> KafkaProperties:
+    if isinstance(value, KafkaProperties):
+        return value
     if not isinstance(value, Mapping) or not all(
         isinstance(text, str | SecretStr) for text in value.values()
     ):

@@ -40,6 +40,7 @@ CLIENT_KNOWS = (
         "kms.errors",
         "kms.settings",
         "kms.settings_loading",
+        "kms.settings_values",
         "kms.schedule",
         "kms.times",
         "kms.topics",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
+import venv
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -62,6 +65,22 @@ def systemd_analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 needs_systemd = pytest.mark.skipif(
     systemd_version() < SYSTEMD, reason=f"no systemd-analyze, or of a systemd before {SYSTEMD}"
 )
+
+
+def run(*command: str | Path, cwd: Path | None = None) -> str:
+    """What it prints; a failure shows everything."""
+    environment = {name: it for name, it in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def files_of(folder: Path) -> set[Path]:
+    """All that is no cache, as seen from the folder."""
+    found = (it.relative_to(folder) for it in folder.rglob("*") if it.is_file())
+    return {it for it in found if "__pycache__" not in it.parts}
 
 
 def code_blocks(text: str) -> list[list[str]]:
@@ -178,6 +197,65 @@ def test_requirements_are_bounded_on_both_sides(name: str) -> None:
     assert wanted
     for line in wanted:
         assert re.fullmatch(r"[\w-]+(\[\w+\])?>=[\d.]+,<[\d.]+", line), line
+
+
+class TestInstallation:
+    """In a program's environment, from a copy of the checkout that is no longer there."""
+
+    PROGRAM = """
+from kms.client import AsyncScheduleClient, Schedule, ScheduleClient
+
+def remind(schedules: ScheduleClient) -> str:
+    found: Schedule | None = schedules.get(schedules.every(60, to="orders", count=3))
+    schedules.at(1, to="orders", vlaue="x")  # type: ignore[call-arg]
+    schedules.after(1)  # type: ignore[call-arg]
+    return schedules.cancel("x") if found is None else found.topic
+
+async def later(schedules: AsyncScheduleClient) -> bytes:
+    return await schedules.cancel(b"x")
+"""
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+        """Of an environment with kms and what it needs."""
+        folder = tmp_path_factory.mktemp("installed")
+        shutil.copytree(ROOT / "kms", folder / "source/kms")
+        (folder / "source/config").mkdir()  # what else lies in the checkout
+        for name in ("pyproject.toml", "requirements.txt", "README.md", "LICENSE", "kms.py"):
+            shutil.copy(ROOT / name, folder / "source")
+        venv.create(folder / "venv")
+        python = folder / "venv/bin/python"
+        (packages,) = (folder / "venv").glob("lib/python*/site-packages")
+        # The rest of this environment, without its kms.pth, which names the checkout. So what is
+        # required is there already, and so is what builds: nothing is downloaded.
+        (packages / "rest.pth").write_text(sysconfig.get_path("purelib"))
+        run(
+            *(sys.executable, "-m", "pip", "--python", python, "install", "--quiet"),
+            *("--no-index", "--no-deps", "--no-build-isolation", folder / "source"),
+        )
+        shutil.rmtree(folder / "source")
+        return python
+
+    def test_it_has_all_files(self, python: Path) -> None:
+        where = run(python, "-I", "-c", "import kms.client, kms; print(*kms.__path__)").strip()
+        assert Path(where).is_relative_to(python.parents[1])
+        wanted, found = files_of(ROOT / "kms"), files_of(Path(where))
+        assert {Path("web/page.html"), Path("py.typed")} < wanted == found
+        assert not Path(where).with_suffix(".py").exists(), "it is a script of the checkout"
+
+    def test_it_brings_what_is_required(self, python: Path) -> None:
+        code = (
+            "import importlib.metadata as m; print(*m.requires('kafka-message-scheduler'), sep=';')"
+        )
+        found = {Requirement(it) for it in run(python, "-I", "-c", code).strip().split(";")}
+        lines = (ROOT / "requirements.txt").read_text().splitlines()
+        assert found == {Requirement(line.partition("#")[0]) for line in lines if line[0] != "#"}
+
+    def test_a_type_checker_knows_it(self, python: Path, tmp_path: Path) -> None:
+        (tmp_path / "program.py").write_text(self.PROGRAM)
+        mypy = (sys.executable, "-m", "mypy", "--strict", "--python-executable", python)
+        assert "no issues found" in run(*mypy, "--config-file=", "program.py", cwd=tmp_path)
 
 
 class TestDockerfile:

@@ -1,7 +1,8 @@
 """For programs that schedule messages: ``from kms.client import ScheduleClient``."""
 
+from kms.client.asked import Asked, Recurring
 from kms.client.asynchronous import AsyncScheduleClient
-from kms.client.requests import Asked, FormatName, Recurring
+from kms.client.requests import FormatName
 from kms.client.synchronous import ScheduleClient
 from kms.schedule import Schedule
 

@@ -7,18 +7,26 @@ its batch: the reports of the ordinary producer become futures, so that no call 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Self, TypeVar, Unpack
 
+from kms.client.asked import Asked, Recurring
+from kms.client.life import Life
 from kms.client.link import Link
-from kms.client.requests import Asked, Entry, FormatName, Recurring, Requests, Text, When
+from kms.client.requests import Entry, FormatName, Requests
+from kms.client.settings import requests_of, settings_of
 from kms.client.synchronous import GET_SECONDS, Id
-from kms.kafka import Sender
+from kms.client.values import Text, When
+from kms.kafka import Sender, unacknowledged
 from kms.schedule import Schedule
 
-_AT_ONCE = 10_000  # records on their way; librdkafka's queue, which would block, holds 100,000
+T = TypeVar("T")
+A = TypeVar("A")
+
+_AT_ONCE = 10_000  # records on their way; librdkafka's queue holds 100,000
+_FULL_SECONDS = 0.01
 
 
 class AsyncScheduleClient:
@@ -34,11 +42,13 @@ class AsyncScheduleClient:
         topic: str,
         config: Mapping[str, object] | None = None,
         *,
-        format: FormatName = "avro",  # noqa: A002 - what it is called everywhere
+        format: FormatName | None = None,  # noqa: A002 - what it is called everywhere
     ) -> None:
-        self._requests = Requests(topic, format)
-        self._link = Link(self._requests, config)
-        self._sender = Sender(self._link.settings)
+        settings = settings_of(config)
+        self._life = Life()
+        self._requests = requests_of(topic, format, settings)
+        self._link = Link(self._requests, settings)
+        self._sender = Sender(settings)
         self._on_their_way = asyncio.Semaphore(_AT_ONCE)
 
     async def __aenter__(self) -> Self:
@@ -54,27 +64,29 @@ class AsyncScheduleClient:
 
     async def close(self) -> None:
         """End the client."""
-        await asyncio.to_thread(self._sender.close)
+        if self._life.end():
+            self._requests.close()
+            await asyncio.to_thread(self._sender.close)
 
     async def at(self, when: When, **asked: Unpack[Asked]) -> str:
         """Send a message at a time: an aware datetime, or epoch ms. Returns the schedule's id."""
-        return await self._write(self._requests.at(when, asked))
+        return await self._asked(self._open().at, when, asked)
 
     async def after(self, delay: timedelta | float, **asked: Unpack[Asked]) -> str:
         """The same after a timedelta, or so many seconds, by this machine's clock."""
-        return await self._write(self._requests.after(delay, asked))
+        return await self._asked(self._open().after, delay, asked)
 
     async def every(self, interval: timedelta | float, **asked: Unpack[Recurring]) -> str:
         """Send it again and again, an interval (timedelta, or seconds) apart."""
-        return await self._write(self._requests.every(interval, asked))
+        return await self._asked(self._open().every, interval, asked)
 
     async def cron(self, expression: str, **asked: Unpack[Recurring]) -> str:
         """Send it whenever a cron expression says."""
-        return await self._write(self._requests.cron(expression, asked))
+        return await self._asked(self._open().cron, expression, asked)
 
     async def cancel(self, id: Id) -> Id:  # noqa: A002 - what it is called everywhere
         """Cancel what is pending under an id; returns the id."""
-        await self._write(self._requests.cancel(id))
+        await self._write(self._open().cancel(id))
         return id
 
     async def get(
@@ -83,13 +95,38 @@ class AsyncScheduleClient:
         timeout_seconds: float = GET_SECONDS,
     ) -> Schedule | None:
         """The schedule that is pending under an id; costs a read of the id's whole partition."""
+        self._life.check()
+        await self._check()
         return await asyncio.to_thread(self._link.pending, id, timeout_seconds)
 
+    def _open(self) -> Requests:
+        self._life.check()
+        return self._requests
+
+    async def _asked(self, make: Callable[[T, A], Entry], first: T, asked: A) -> str:
+        if self._requests.may_wait:
+            return await self._write(await asyncio.to_thread(make, first, asked))
+        return await self._write(make(first, asked))
+
     async def _write(self, entry: Entry) -> str:
-        topic, (schedule_id, value, headers) = self._requests.topic, entry
+        await self._check()
         async with self._on_their_way:
-            if not self._link.is_checked:
-                await asyncio.to_thread(self._link.check)
+            try:
+                async with asyncio.timeout(self._sender.longest_seconds):
+                    await self._sent(entry)
+            except TimeoutError:
+                raise unacknowledged(f"Writing to {self._requests.topic}") from None
+        return entry.id.decode(errors="replace")
+
+    async def _check(self) -> None:
+        if not self._link.is_checked:
+            await asyncio.wrap_future(self._link.looked_up())
+
+    async def _sent(self, entry: Entry) -> None:
+        topic, (schedule_id, value, headers) = self._requests.topic, entry
+        while True:
             begun = self._sender.begin(topic, schedule_id, value, headers=headers)
-            await asyncio.wrap_future(begun)
-        return schedule_id.decode(errors="replace")
+            if begun is not None:
+                await asyncio.wrap_future(begun)
+                return
+            await asyncio.sleep(_FULL_SECONDS)

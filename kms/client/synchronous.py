@@ -7,8 +7,12 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
+from kms.client.asked import Asked, Recurring
+from kms.client.life import Life
 from kms.client.link import Link
-from kms.client.requests import Asked, Entry, FormatName, Recurring, Requests, Text, When
+from kms.client.requests import Entry, FormatName, Requests
+from kms.client.settings import requests_of, settings_of
+from kms.client.values import Text, When
 from kms.errors import RequestError
 from kms.kafka import JoinedWriter, Producer, Sender
 from kms.schedule import Schedule
@@ -22,12 +26,14 @@ class ScheduleClient:
     """Writes schedules to one topic; each call returns once the broker has the record.
 
     ``config`` are properties of librdkafka, as confluent-kafka's Producer takes them; without it
-    the settings are kms's own, of the environment and the settings file. Raises RequestError where
-    what is asked makes no sense, another KmsError where Kafka does not take it. Threads may share
-    one; ``close``, or leaving the ``with`` block, ends it.
+    the settings are kms's own, of the environment and the settings file, which also say the
+    topic's ``format``: avro if nothing does. Raises RequestError where what is asked makes no
+    sense, another KmsError where Kafka does not take it; after a BrokenProducerError only a new
+    client can go on. Threads may share one, processes not; ``close``, or leaving the ``with``
+    block, ends it.
 
-    With ``producer``, a transactional Producer of the caller's, it **only produces**: nothing is
-    awaited, and the schedules are there when the caller commits the transaction, not if it aborts.
+    With ``producer``, a Producer of the caller's, that one writes. Within a transaction of its
+    nothing is awaited: the schedules are there when the caller commits, not if it aborts.
     ``get`` then needs a ``config`` too.
     """
 
@@ -36,14 +42,16 @@ class ScheduleClient:
         topic: str,
         config: Mapping[str, object] | None = None,
         *,
-        format: FormatName = "avro",  # noqa: A002 - what it is called everywhere
+        format: FormatName | None = None,  # noqa: A002 - what it is called everywhere
         producer: Producer | None = None,
     ) -> None:
-        self._requests = Requests(topic, format)
+        settings = settings_of(config)
+        self._life = Life()
+        self._requests = requests_of(topic, format, settings)
         self._joined = None if producer is None else JoinedWriter(producer)
         # Without either, the environment's cluster might be another one than the producer's.
-        self._link = Link(self._requests, config) if producer is None or config else None
-        self._sender = Sender(self._link.settings) if self._link and not self._joined else None
+        self._link = Link(self._requests, settings) if producer is None or config else None
+        self._sender = Sender(settings) if producer is None else None
 
     def __enter__(self) -> Self:
         return self
@@ -58,8 +66,10 @@ class ScheduleClient:
 
     def close(self) -> None:
         """End the client's own producer; one of the caller's stays as it is."""
-        if self._sender is not None:
-            self._sender.close()
+        if self._life.end():
+            self._requests.close()
+            if self._sender is not None:
+                self._sender.close()
 
     def at(self, when: When, **asked: Unpack[Asked]) -> str:
         """Send a message at a time: an aware datetime, or epoch ms. Returns the schedule's id.
@@ -68,11 +78,11 @@ class ScheduleClient:
         or a str, sent as UTF-8. With ``id``, what is pending under it is replaced. A time that is
         past fires at once.
         """
-        return self._write(self._requests.at(when, asked))
+        return self._write(self._open().at(when, asked))
 
     def after(self, delay: timedelta | float, **asked: Unpack[Asked]) -> str:
         """The same after a timedelta, or so many seconds, by this machine's clock."""
-        return self._write(self._requests.after(delay, asked))
+        return self._write(self._open().after(delay, asked))
 
     def every(self, interval: timedelta | float, **asked: Unpack[Recurring]) -> str:
         """Send it again and again, an interval (timedelta, or seconds) apart.
@@ -80,7 +90,7 @@ class ScheduleClient:
         The first time is ``first``, or an interval from now. It ends at ``until``, after ``count``
         times, or by ``cancel``; an ``at`` under the same id replaces it.
         """
-        return self._write(self._requests.every(interval, asked))
+        return self._write(self._open().every(interval, asked))
 
     def cron(self, expression: str, **asked: Unpack[Recurring]) -> str:
         """Send it whenever a cron expression says: five fields, or six with seconds.
@@ -88,14 +98,14 @@ class ScheduleClient:
         By the clock of ``timezone``, UTC by default; not before ``first``, or now. It ends as
         ``every`` does.
         """
-        return self._write(self._requests.cron(expression, asked))
+        return self._write(self._open().cron(expression, asked))
 
     def cancel(self, id: Id) -> Id:  # noqa: A002 - what it is called everywhere
         """Cancel what is pending under an id, recurring or not; returns the id.
 
         What has fired has fired; that nothing is pending under the id is no error.
         """
-        self._write(self._requests.cancel(id))
+        self._write(self._open().cancel(id))
         return id
 
     def get(
@@ -109,14 +119,19 @@ class ScheduleClient:
         tests and tools, not for each request. Raises RetriableKafkaError if the time does not do,
         also while somebody's transaction is open on that partition.
         """
+        self._life.check()
         if self._link is None:
             raise RequestError("get reads the schedule topic: give the client a config for that.")
         return self._link.pending(id, timeout_seconds)
 
+    def _open(self) -> Requests:
+        self._life.check()
+        return self._requests
+
     def _write(self, entry: Entry) -> str:
         topic, (schedule_id, value, headers) = self._requests.topic, entry
         if self._joined is not None:
-            self._joined.produce(topic, schedule_id, value, headers)
+            self._joined.write(topic, schedule_id, value, headers)
         elif self._sender is not None and self._link is not None:
             self._link.check()
             self._sender.send(topic, schedule_id, value, headers=headers)

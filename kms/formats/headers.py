@@ -60,6 +60,9 @@ class Headers:
             raise FormatError("without a value the record would be a cancel")
         if schedule.topic.encode() == self._topic:
             raise FormatError(_ITSELF)
+        for name, _ in schedule.headers:
+            if name in HOW:
+                raise FormatError(f"the header {name} would be taken for one of the record")
         how: list[Header] = [
             (EPOCH, b"%d" % -(-schedule.due_ms // 1000)),
             (TARGET_TOPIC, schedule.topic.encode()),

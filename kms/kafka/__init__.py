@@ -15,6 +15,7 @@ from kms.kafka.offsets import Offsets
 from kms.kafka.probe import Probe, Probed
 from kms.kafka.reach import Reached, client_versions, reach
 from kms.kafka.reader import AssignmentListener, Polled, TopicReader
+from kms.kafka.reports import unacknowledged
 from kms.kafka.sender import Sender
 from kms.kafka.stretch import StretchReader
 from kms.kafka.tail import Tail, TailRecord, read_all, read_partition
@@ -57,4 +58,5 @@ __all__ = [
     "read_partition",
     "rebalance_timeout_ms",
     "transactional_id",
+    "unacknowledged",
 ]

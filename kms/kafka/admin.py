@@ -16,7 +16,7 @@ from confluent_kafka.admin import (
 
 from kms.errors import KafkaError, RetriableKafkaError
 from kms.kafka.config import common_config
-from kms.kafka.errors import translated
+from kms.kafka.errors import kafka_errors, translated
 from kms.kafka.refusals import Refusals
 from kms.settings import Settings
 
@@ -42,7 +42,8 @@ class Admin:
     def __init__(self, settings: Settings, timeout_seconds: float = _TIMEOUT_SECONDS) -> None:
         self._timeout_seconds = timeout_seconds
         self._refusals = Refusals()
-        self._client = AdminClient(common_config(settings) | {"error_cb": self._refusals})
+        with kafka_errors("Creating the admin client"):
+            self._client = AdminClient(common_config(settings) | {"error_cb": self._refusals})
 
     def cluster_id(self) -> str:
         """The id of the cluster, the same from every broker of it."""

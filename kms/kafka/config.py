@@ -48,6 +48,7 @@ def instance_name(settings: Settings) -> str:
 def reader_config(settings: Settings) -> dict[str, Any]:
     """For the consumer of the schedule topics."""
     config: dict[str, Any] = {
+        "client.id": _client_id(settings),  # by which check knows our members
         "group.id": settings.consumer_group_id,
         "isolation.level": "read_committed",
         "enable.auto.commit": False,
@@ -118,16 +119,22 @@ def transactional_config(settings: Settings, purpose: str = "") -> dict[str, Any
 
 def common_config(settings: Settings) -> dict[str, Any]:
     """What every client needs to reach the cluster."""
+    oauth_cb = settings.kafka.oauth_cb
     return {
+        "client.id": _client_id(settings),
         **settings.kafka_properties(),
+        **({} if oauth_cb is None else {"oauth_cb": oauth_cb}),
         **store_properties(settings),
         "bootstrap.servers": settings.kafka_brokers,
         "security.protocol": settings.security_protocol,
-        "client.id": f"kms-{settings.kms_instance_id or socket.gethostname()}",
         "log.connection.close": False,
         "error_cb": Outages(),
         "logger": _librdkafka_log("debug" in settings.kafka),
     }
+
+
+def _client_id(settings: Settings) -> str:
+    return f"kms-{settings.kms_instance_id or socket.gethostname()}"
 
 
 def checked_properties(settings: Settings) -> None:

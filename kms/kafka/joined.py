@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Sequence
 
 import confluent_kafka as ck
 
-from kms.errors import KafkaError
-from kms.kafka.errors import kafka_errors
+from kms.errors import KafkaError, RequestError
+from kms.kafka.errors import kafka_errors, translated
 from kms.kafka.murmur2 import java_partition
+from kms.kafka.reports import Report, report_on, unacknowledged
 from kms.kafka.values import TopicPartition
 from kms.schedule import Header
 
@@ -16,36 +19,98 @@ Producer = ck.Producer
 
 _LOOK_UP_SECONDS = 10.0
 _FULL_SECONDS = 0.1
+_ANSWER_SECONDS = 25.0
+_POLL_SECONDS = 0.05
+_UNDO_SECONDS = 10.0
 
 
 class JoinedWriter:
-    """Only produces: who owns the producer begins, flushes, commits and aborts.
+    """Writes by the producer of somebody else, who begins, commits and aborts its transactions.
 
-    A record goes where a Java producer would put its key, whatever the producer's partitioner:
-    others write under the same id. How many partitions the topic has is looked up once.
+    In a transaction it only produces, else it waits for the acknowledgement. A record goes where a
+    Java producer would put its key, whatever the producer's partitioner: others write under the
+    same id. How many partitions the topic has is looked up once.
     """
 
     def __init__(self, producer: Producer) -> None:
+        """Raises RequestError if it is none, or one that would serialise what it is given."""
+        if not isinstance(producer, ck.Producer) or isinstance(producer, ck.SerializingProducer):
+            raise RequestError(
+                f"producer is a {type(producer).__name__}: give a confluent_kafka.Producer."
+            )
         self._client = producer
         self._partitions: dict[str, int] = {}
+        self._asking = threading.Lock()
+        self._is_transactional: bool | None = None
 
-    def produce(
+    def write(
         self, topic: str, key: bytes, value: bytes | None, headers: Sequence[Header] = ()
     ) -> TopicPartition:
-        """Queue a record; answers its partition. KafkaError if it is refused at once.
+        """Write a record; answers its partition. KafkaError if it is refused.
 
-        What is refused later makes the owner's commit fail.
+        In a transaction what is refused later makes the owner's commit fail.
         """
+        doing = f"Writing to {topic}"
         if topic not in self._partitions:
             self._partitions[topic] = self._count(topic)
+        with self._asking:
+            if self._is_transactional is None:
+                self._is_transactional = self._has_transactions(doing)
         where = TopicPartition(topic, java_partition(key, self._partitions[topic]))
+        report = report_on(doing)
+        self._produce(where, key, value, headers, report)
+        if not self._is_transactional:
+            self._await(report, doing)
+        return where
+
+    def _produce(
+        self,
+        where: TopicPartition,
+        key: bytes,
+        value: bytes | None,
+        headers: Sequence[Header],
+        report: Report,
+    ) -> None:
+        doing = f"Writing to {where.topic}"
         while True:
             try:
-                with kafka_errors(f"Producing to {topic}"):
-                    self._client.produce(topic, value, key, where.partition, headers=list(headers))
-                return where
+                self._client.produce(
+                    where.topic,
+                    value=value,
+                    key=key,
+                    partition=where.partition,
+                    on_delivery=report.on_delivery,
+                    headers=list(headers),
+                )
+                return
             except BufferError:
-                self._client.poll(_FULL_SECONDS)
+                with kafka_errors(doing):
+                    self._client.poll(_FULL_SECONDS)
+            except ck.KafkaException as error:
+                if error.args[0].code() == ck.KafkaError._STATE:
+                    raise _without_transaction(doing) from error
+                raise translated(error.args[0], doing) from error
+
+    def _await(self, report: Report, doing: str) -> None:
+        # Not flush(), which waits for what the owner sends meanwhile. Another thread may take the
+        # report: this one sees it after its own poll.
+        deadline = time.monotonic() + _ANSWER_SECONDS
+        while not report.answer.done():
+            if time.monotonic() > deadline:
+                raise unacknowledged(doing)
+            with kafka_errors(doing):
+                self._client.poll(_POLL_SECONDS)
+        report.answer.result()
+
+    def _has_transactions(self, doing: str) -> bool:
+        """Nothing of a producer says so. In a transaction, to begin one is refused, and no more."""
+        try:
+            self._client.begin_transaction()
+        except ck.KafkaException as error:
+            return bool(error.args[0].code() != ck.KafkaError._NOT_CONFIGURED)
+        with kafka_errors(doing):
+            self._client.abort_transaction(_UNDO_SECONDS)  # empty: the broker does not hear of it
+        raise _without_transaction(doing)
 
     def _count(self, topic: str) -> int:
         # All topics, because to ask for one by its name may create it, with a configuration that
@@ -57,3 +122,10 @@ class JoinedWriter:
                 f"The schedule topic {topic} does not exist: python kms.py topics create {topic}"
             )
         return len(found[topic].partitions)
+
+
+def _without_transaction(doing: str) -> RequestError:
+    return RequestError(
+        f"{doing} failed: its producer has a transactional.id and no transaction that can go on. "
+        "Call begin_transaction() first, and abort_transaction() after a failure."
+    )

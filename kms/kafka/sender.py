@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 from functools import partial
 
 import confluent_kafka as ck
 
-from kms.errors import KafkaError, RetriableKafkaError
+from kms.errors import BrokenProducerError, KafkaError, RetriableKafkaError
 from kms.kafka.config import writer_config
-from kms.kafka.errors import kafka_errors, translated
+from kms.kafka.errors import kafka_errors
+from kms.kafka.reports import Report, report_on, unacknowledged
 from kms.kafka.values import TopicPartition
 from kms.schedule import Header
 from kms.settings import Settings
 
 _TIMEOUT_SECONDS = 20.0
+_LATER_SECONDS = 5.0  # the report of a message that timed out comes a moment after its time
 _ANY_PARTITION = -1
 _POLL_SECONDS = 0.05  # how long closing may take
 _FULL_SECONDS = 0.01
@@ -29,7 +30,8 @@ class Sender:
 
     Without a partition a record goes where a Java producer would put its key. Raises
     UndeliverableError or KafkaError where Kafka refuses, RetriableKafkaError where it is out of
-    reach. Any number of threads may share one; ``close`` ends its own.
+    reach. Any number of threads may share one; ``close`` ends its own. Once it ``is_broken``, by
+    an error that is fatal to the producer, all it does is raise BrokenProducerError.
     """
 
     def __init__(self, settings: Settings, timeout_seconds: float = _TIMEOUT_SECONDS) -> None:
@@ -41,21 +43,24 @@ class Sender:
         }
         with kafka_errors("Creating the producer"):
             self._client = ck.Producer(config)
-        self._closing, self._broken = threading.Event(), threading.Event()
+        self._broken: Exception | None = None
+        self._producing = threading.Lock()  # so that closing waits for all that was produced
+        self._is_closed = False
+        self._closing = threading.Event()
         # One thread takes the reports for all callers: flush(), which also would, waits for what
         # others send meanwhile.
-        self._reports = threading.Thread(
-            target=_take_reports,
-            args=(self._client, self._closing, self._broken),
-            name="reports",
-            daemon=True,
-        )
+        self._reports = threading.Thread(target=self._take_reports, name="reports", daemon=True)
         self._reports.start()
 
     @property
     def is_broken(self) -> bool:
-        """Whether a fatal error has ended the producer: nothing is written with it any more."""
-        return self._broken.is_set()
+        """Whether nothing can be written with it any more; a new one may."""
+        return self._broken is not None
+
+    @property
+    def longest_seconds(self) -> float:
+        """When ``begin``'s answer is there at the latest."""
+        return self._timeout_seconds + _LATER_SECONDS
 
     def send(
         self,
@@ -66,12 +71,15 @@ class Sender:
         headers: Sequence[Header] = (),
     ) -> TopicPartition:
         """Write one record; answers the partition that it is on."""
-        answer = self.begin(topic, key, value, partition, headers)
+        deadline = time.monotonic() + self._timeout_seconds
+        while (answer := self.begin(topic, key, value, partition, headers)) is None:
+            if time.monotonic() > deadline:
+                raise RetriableKafkaError(f"Writing to {topic} failed: too much is waiting for it.")
+            time.sleep(_FULL_SECONDS)
         try:
-            # The report of a message that timed out comes a moment after its time.
-            return answer.result(self._timeout_seconds + 5)
+            return answer.result(self.longest_seconds)
         except TimeoutError:
-            raise _unacknowledged(f"Writing to {topic}") from None
+            raise unacknowledged(f"Writing to {topic}") from None
 
     def begin(
         self,
@@ -80,57 +88,60 @@ class Sender:
         value: bytes | None,
         partition: int = _ANY_PARTITION,
         headers: Sequence[Header] = (),
-    ) -> Future[TopicPartition]:
-        """The same, without waiting for the answer; waits only while librdkafka's queue is full."""
-        answer: Future[TopicPartition] = Future()
-        answer.set_running_or_notify_cancel()  # it can't be called back
+    ) -> Future[TopicPartition] | None:
+        """The same without any waiting: the answer to come; None as long as its queue is full."""
         doing = f"Writing to {topic}"
-        reported = partial(_reported, answer, doing)
-        while True:
+        report = report_on(doing)
+        reported = partial(self._reported, report, doing)
+        with self._producing:
+            self._check(doing)
             try:
                 with kafka_errors(doing):
                     self._client.produce(
                         topic, value, key, partition, reported, headers=list(headers)
                     )
-                return answer
             except BufferError:
-                time.sleep(_FULL_SECONDS)
+                return None
+        return report.answer
 
     def close(self) -> None:
         """Wait for the answers that are still to come, and end."""
-        with suppress(KafkaError), kafka_errors("Closing the producer"):  # one that is over
-            self._client.flush(self._timeout_seconds + 5)
+        with self._producing:
+            self._is_closed = True
+        self._serve(self._client.flush, self.longest_seconds)
         self._closing.set()
         self._reports.join()
 
+    def _check(self, doing: str) -> None:
+        if self._is_closed:
+            raise KafkaError(f"{doing} failed: its producer is closed.")
+        if self._broken is not None:
+            raise _of_no_use(doing, self._broken) from self._broken
 
-def _take_reports(client: ck.Producer, closing: threading.Event, broken: threading.Event) -> None:
-    while not closing.is_set():
+    def _reported(
+        self, report: Report, doing: str, error: ck.KafkaError | None, message: ck.Message
+    ) -> None:
+        if error is not None and self._broken is not None:  # of this one it says "purged"
+            report.answer.set_exception(_of_no_use(doing, self._broken))
+        else:
+            report.on_delivery(error, message)
+
+    def _take_reports(self) -> None:
+        while not self._closing.is_set():
+            self._serve(self._client.poll, _POLL_SECONDS)
+            if self._broken is not None:
+                self._closing.wait(_POLL_SECONDS)  # it may come back at once each time
+
+    def _serve(self, call: Callable[[float], object], seconds: float) -> None:
+        """Let librdkafka call back: with reports, and with what is fatal to the producer."""
         try:
-            with kafka_errors("Writing"):
-                client.poll(_POLL_SECONDS)
-        except KafkaError:
-            # Only what is fatal to the producer is raised here, once; librdkafka logs why. What was
-            # on its way has still to be reported, as given up.
-            broken.set()
+            with kafka_errors("its producer"):
+                call(seconds)
+        except Exception as error:  # noqa: BLE001 - raised by each call from now on
+            self._broken = error
 
 
-def _reported(
-    answer: Future[TopicPartition], doing: str, error: ck.KafkaError | None, message: ck.Message
-) -> None:
-    if error is None:
-        answer.set_result(TopicPartition(message.topic() or "", int(message.partition() or 0)))
-    else:
-        answer.set_exception(_problem(error, doing))
-
-
-def _problem(error: ck.KafkaError, doing: str) -> KafkaError:
-    if error.code() == ck.KafkaError._MSG_TIMED_OUT:
-        return _unacknowledged(doing)
-    return translated(error, doing)
-
-
-def _unacknowledged(doing: str) -> RetriableKafkaError:
-    return RetriableKafkaError(
-        f"{doing} was not acknowledged in time; it may have been written all the same."
+def _of_no_use(doing: str, broken: Exception) -> BrokenProducerError:
+    return BrokenProducerError(
+        f"{doing} failed: {broken}; only a new producer, or client, can go on."
     )

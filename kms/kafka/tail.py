@@ -113,15 +113,20 @@ def _read(settings: Settings, tail: Tail, timeout_seconds: float) -> Iterator[Ta
     offsets = Offsets(settings)
     try:
         watermarks = offsets.high_watermarks(tail.partitions)
+        count = 0
         # The high watermark: reported ends stop at the last stable offset for as long as a
         # transaction's markers are on their way (design section 4).
-        while any(tail.ends.get(where, -1) < high for where, high in watermarks.items()):
+        while left := [each for each, high in watermarks.items() if tail.ends.get(each, -1) < high]:
             if time.monotonic() > deadline:
+                reason = "a transaction is open, or Kafka is out of reach"
+                if count and any(where not in tail.ends for where in left):
+                    reason = f"{count} records were, and there are more"
                 raise RetriableKafkaError(
-                    f"Not everything could be read within {timeout_seconds:.0f} s: a transaction "
-                    "is open, or Kafka is out of reach."
+                    f"Not everything could be read within {timeout_seconds:g} s: {reason}."
                 )
-            yield from tail.poll(_POLL_SECONDS)
+            for record in tail.poll(_POLL_SECONDS):
+                count += 1
+                yield record
     finally:
         tail.close()
         offsets.close()

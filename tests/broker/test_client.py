@@ -3,28 +3,44 @@
 from __future__ import annotations
 
 import asyncio
-import threading
+import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import get_args
 
 import confluent_kafka as ck
 import pytest
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    ResourcePatternType,
+    ResourceType,
+)
+from local_registry import LocalRegistry
 
 from kms.client import AsyncScheduleClient, FormatName, ScheduleClient
-from kms.errors import KmsError, RequestError, RetriableKafkaError, UndeliverableError
+from kms.errors import (
+    BrokenProducerError,
+    KmsError,
+    RegistryAwayError,
+    RequestError,
+    RetriableKafkaError,
+    UndeliverableError,
+)
 from kms.formats import AVRO
-from kms.kafka import java_partition
+from kms.kafka import TopicPartition, read_partition
 from kms.schedule import Schedule, fired_headers
-from tests.broker.cluster import Cluster, now_ms
+from kms.settings import Settings
+from tests.broker.cluster import Cluster, now_ms, wait_for
 from tests.broker.instance import Instance
+from tests.broker.secured import SecuredKafka
 
 MakeInstance = Callable[..., Instance]
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
 LATER_MS = 4_102_444_800_000
-SETTING = {
+SETTING: dict[FormatName, str] = {
     "avro": "SCHEDULE_TOPICS",
     "json": "JSON_SCHEDULE_TOPICS",
     "headers": "HEADER_SCHEDULE_TOPICS",
@@ -38,7 +54,7 @@ def config(cluster: Cluster) -> dict[str, object]:
 def test_what_programs_schedule_fires(cluster: Cluster, instance: MakeInstance) -> None:
     """In each format: now, replaced, cancelled; the fired ones are no longer there to get."""
     target = cluster.topic()
-    topics = {form: cluster.schedule_topic(3) for form in get_args(FormatName)}
+    topics = {form: cluster.schedule_topic(3) for form in SETTING}
     settings = {SETTING[form]: topic for form, topic in topics.items()}
     kms = instance([topics["avro"]], **settings).start().caught_up(9)
     for form, topic in topics.items():
@@ -63,6 +79,17 @@ def test_what_programs_schedule_fires(cluster: Cluster, instance: MakeInstance) 
     with ScheduleClient(topics["avro"], config(cluster)) as schedules:
         assert schedules.get("new") is None
     assert kms.stop() == 0
+
+
+def transactional(cluster: Cluster) -> ck.Producer:
+    producer = ck.Producer(
+        {
+            "bootstrap.servers": cluster.bootstrap,
+            "transactional.id": f"program-{uuid.uuid4().hex[:8]}",
+        }
+    )
+    producer.init_transactions(30)
+    return producer
 
 
 class TestWhatIsThere:
@@ -95,73 +122,18 @@ class TestWhatIsThere:
             producer.abort_transaction(10)
             assert schedules.get("x") is None
 
-
-def transactional(cluster: Cluster) -> ck.Producer:
-    producer = ck.Producer(
-        {
-            "bootstrap.servers": cluster.bootstrap,
-            "transactional.id": f"program-{uuid.uuid4().hex[:8]}",
-        }
-    )
-    producer.init_transactions(30)
-    return producer
-
-
-def test_it_joins_the_caller_s_transaction(cluster: Cluster) -> None:
-    """With the caller's other partitioner; where it aborts, there is no schedule."""
-    topic, own = cluster.schedule_topic(7), cluster.topic()
-    producer = transactional(cluster)
-    with (
-        ScheduleClient(topic, producer=producer) as schedules,
-        ScheduleClient(topic, config(cluster)) as other,
-    ):
-        ids = [f"order-{number}" for number in range(20)]
-        producer.begin_transaction()
-        producer.produce(own, b"undone")
-        schedules.at(LATER, to="o", id=ids[0])
-        producer.abort_transaction(10)
-        producer.begin_transaction()
-        producer.produce(own, b"done")
-        for each in ids[1:]:
-            schedules.at(LATER, to="o", id=each)
-        producer.commit_transaction(10)
-        assert [it.value for it in cluster.read(own)] == [b"done"]
-        found = cluster.read(topic)
-        assert sorted(it.key or b"" for it in found) == sorted(it.encode() for it in ids[1:])
-        # A client with a producer of its own, and so Java's partitioner, finds and replaces them.
-        for each in ids[1:]:
-            other.cancel(each)
-        both = cluster.read(topic)
-        assert len(both) == 2 * len(found)
-        assert {(it.key, it.partition) for it in both} == {(it.key, it.partition) for it in found}
-        assert {java_partition(it.key or b"", 7) for it in both} == {it.partition for it in both}
-        with pytest.raises(RequestError, match="give the client a config"):
-            schedules.get(ids[1])
-        missing = ScheduleClient("missing", producer=producer)
-        with pytest.raises(KmsError, match="The schedule topic missing does not exist"):
-            missing.at(LATER, to="o")
-
-
-def test_many_at_once_in_asyncio(cluster: Cluster) -> None:
-    topic = cluster.schedule_topic(3)
-
-    async def program() -> None:
-        async with AsyncScheduleClient(topic, config(cluster)) as schedules:
-            threads = threading.active_count()
-            ids = await asyncio.gather(
-                *(schedules.at(LATER, to="o", value=str(number)) for number in range(2_000))
-            )
-            assert len(set(ids)) == 2_000
-            assert threading.active_count() - threads < 100  # those of to_thread
-            await schedules.after(timedelta(days=1), to="o", id="mine")
-            assert await schedules.get("mine") is not None
-            assert await schedules.cancel(b"mine") == b"mine"
-            assert await schedules.get("mine") is None
-            with pytest.raises(UndeliverableError):
-                await schedules.at(LATER, to="o", value=b"x" * 2_000_000)
-
-    asyncio.run(program())
-    assert len(cluster.read(topic)) == 2_002
+    def test_may_be_more_than_can_be_read_in_time(self, cluster: Cluster) -> None:
+        topic = cluster.schedule_topic()
+        for number in range(5_000):
+            cluster.write(topic, b"%d" % number, b"x" * 100)
+        cluster.flush()
+        deadline = time.monotonic() + 2
+        where = TopicPartition(topic, 0)
+        found = read_partition(Settings(kafka_brokers=cluster.bootstrap), where, 2)
+        next(found)
+        wait_for("the end of its time", lambda: time.monotonic() > deadline)
+        with pytest.raises(RetriableKafkaError, match=r"within 2 s: \d+ records were, and there"):
+            list(found)
 
 
 def test_threads_share_one(cluster: Cluster) -> None:
@@ -190,3 +162,83 @@ def test_it_takes_kms_s_own_settings(cluster: Cluster, monkeypatch: pytest.Monke
     monkeypatch.setenv("KAFKA_BROKERS", cluster.bootstrap)
     with ScheduleClient(cluster.schedule_topic()) as schedules:
         assert schedules.get(schedules.after(60, to="o")) is not None
+    topic = cluster.schedule_topic()
+    monkeypatch.setenv("JSON_SCHEDULE_TOPICS", topic)
+    producer = ck.Producer(config(cluster))
+    with ScheduleClient(topic) as own, ScheduleClient(topic, producer=producer) as joined:
+        own.at(LATER, to="o")
+        joined.at(LATER, to="o")
+    assert [(it.value or b"")[:8] for it in cluster.read(topic)] == 2 * [b'{"time":']
+
+
+def test_schemas_of_a_registry(
+    cluster: Cluster, registry: LocalRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = cluster.schedule_topic()
+    monkeypatch.setenv("KAFKA_BROKERS", cluster.bootstrap)
+    monkeypatch.setenv("REGISTRY_SCHEDULE_TOPICS", topic)
+    monkeypatch.setenv("KMS_SCHEMA_REGISTRY_URL", registry.url)
+    with ScheduleClient(topic) as schedules:
+        wanted = Schedule(LATER_MS, "o", b"k", b"v", (("a", b"b"),))
+        schedules.at(LATER, to="o", key="k", value="v", headers={"a": "b"}, id="x")
+        assert schedules.get("x") == wanted
+        schedules.every(60, to="o", id="again")
+        with pytest.raises(RequestError, match="cron can't be read"):
+            schedules.cron("every day", to="o")
+
+    async def program() -> None:
+        async with AsyncScheduleClient(topic) as schedules:
+            assert await schedules.get("x") == wanted
+            await asyncio.gather(*(schedules.at(LATER, to="o") for _ in range(100)))
+
+    asyncio.run(program())
+    values = [it.value or b"" for it in cluster.read(topic)]
+    assert len(values) == 102
+    assert {it[:1] for it in values} == {b"\0"}
+    monkeypatch.setenv("KMS_SCHEMA_REGISTRY_URL", "http://127.0.0.1:1")
+    with ScheduleClient(topic) as schedules, pytest.raises(RegistryAwayError):
+        schedules.at(LATER, to="o")
+
+
+def test_a_producer_that_is_broken_says_so(secured: SecuredKafka) -> None:
+    """Of its user nothing may be written, which is fatal to it, until somebody allows that."""
+    topic, user = secured.cluster.schedule_topic(), f"user-{uuid.uuid4().hex[:8]}"
+    mine = {
+        "bootstrap.servers": secured.broker.address("SASL"),
+        "security.protocol": "SASL_PLAINTEXT",
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.username": user,
+        "sasl.password": secured.user(user),
+    }
+    secured.allow([acl(topic, user, AclOperation.DESCRIBE)])
+    with ScheduleClient(topic, mine) as schedules:
+        # Until the broker has heard of the user and the ACL.
+        wait_for("the producer's end", lambda: says(BrokenProducerError, schedules))
+        secured.allow([acl(topic, user, AclOperation.WRITE)])
+        for _ in range(2):
+            with pytest.raises(BrokenProducerError, match="CLUSTER_AUTHORIZATION_FAILED"):
+                schedules.at(LATER, to="o")
+
+    def is_written() -> int:
+        with ScheduleClient(topic, mine) as schedules:
+            says(BrokenProducerError, schedules)
+        return len(secured.cluster.read(topic))
+
+    assert wait_for("a new one to write", is_written) == 1
+
+
+def acl(topic: str, user: str, operation: AclOperation) -> AclBinding:
+    return AclBinding(
+        *(ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, f"User:{user}", "*"),
+        *(operation, AclPermissionType.ALLOW),
+    )
+
+
+def says(wanted: type[KmsError], schedules: ScheduleClient) -> bool:
+    try:
+        schedules.at(LATER, to="o")
+    except wanted:
+        return True
+    except KmsError:  # the broker has not heard of the user, or the ACL
+        return False
+    return False

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kms.client import AsyncScheduleClient, ScheduleClient
-from kms.client.link import Link
-from kms.client.requests import FORMS, Entry, Requests, due_ms_of, duration_ms_of
-from kms.errors import RequestError, SettingsError
+from kms.client import Recurring
+from kms.client.requests import Entry, Requests
+from kms.client.values import due_ms_of, duration_ms_of
+from kms.errors import RequestError
 from kms.formats import FORMATS
 from kms.kafka import java_partition
 from kms.schedule import Record, Schedule
@@ -21,7 +21,7 @@ from kms.times import now_ms
 
 AT_MS = 1_893_456_000_000
 AT = datetime(2030, 1, 1, tzinfo=UTC)
-CONFIG = {"bootstrap.servers": "localhost:1", "log_level": 0}
+FORMS = [form for form in FORMATS if form != "registry"]
 
 
 def decoded(entry: Entry, form: str) -> Schedule:
@@ -83,16 +83,68 @@ def test_again_and_again(form: str) -> None:
 @pytest.mark.parametrize(
     ("cron", "more", "sentence"),
     [
-        ("every day", {}, "the header kms-cron can't be read: it has 2 fields"),
-        ("0 9 * * *", {"timezone": "Mars"}, "the header kms-timezone can't be read: 'Mars' is no"),
-        ("0 9 * * *", {"count": 0}, "the header kms-count can't be read"),
-        ("0 9 * * *", {"first": AT, "until": 0}, "it never comes"),
+        ("every day", {}, "^cron can't be read: it has 2 fields"),
+        ("\ud800 9 * * *", {}, "The cron expression holds half a character"),
+        (None, {}, "The cron expression is a NoneType: give a str"),
+        ("0 9 * * *", {"timezone": "Mars"}, "^timezone can't be read: 'Mars' is no time zone"),
+        ("0 9 * * *", {"timezone": UTC}, "timezone is datetime.timezone.utc: give an IANA name"),
+        ("0 9 * * *", {"count": 0}, "count is 0: give a whole number, 1 or more"),
+        ("0 9 * * *", {"count": "3"}, "count is '3': give"),
+        ("0 9 * * *", {"count": 3.5}, "count is 3.5: give"),
+        ("0 9 * * *", {"count": True}, "count is True: give"),
+        ("0 9 * * *", {"missed": "some"}, "^missed can't be read: 'some' is none of all, one"),
+        ("0 9 * * *", {"missed": 1}, "missed is a int: give a str"),
+        ("0 9 * * *", {"first": AT, "until": 0}, "it never comes: cron and until leave no time"),
     ],
 )
-def test_what_would_never_come(cron: str, more: Any, sentence: str) -> None:
+def test_what_would_never_come(cron: Any, more: Any, sentence: str) -> None:
     asked: Any = {"to": "o", **more}
     with pytest.raises(RequestError, match=sentence):
         Requests("schedules", "avro").cron(cron, asked)
+
+
+def test_an_interval_that_ends_before_it_begins() -> None:
+    with pytest.raises(RequestError, match="it never comes: every and until leave no time"):
+        Requests("schedules", "avro").every(60, {"to": "o", "until": 0})
+
+
+def test_none_is_as_good_as_nothing() -> None:
+    requests = Requests("schedules", "avro")
+    nothing: Any = dict.fromkeys(Recurring.__annotations__) | {"to": "o"}
+    asked = requests.cron("0 9 * * *", nothing)
+    assert asked.headers == (("kms-cron", b"0 9 * * *"),)
+    assert len(asked.id) == 36
+    assert decoded(asked, "avro")[1:] == ("o", b"", None, ())
+
+
+def test_a_time_zone_as_it_comes() -> None:
+    zone = ZoneInfo("Europe/London")
+    asked = Requests("schedules", "avro").cron("0 9 * * *", {"to": "o", "timezone": zone})
+    assert asked.headers == (("kms-cron", b"0 9 * * *"), ("kms-timezone", b"Europe/London"))
+
+
+class TestKeywords:
+    """Python looks at none of those that it unpacks into ``**asked``."""
+
+    @pytest.mark.parametrize(
+        ("call", "asked", "sentence"),
+        [
+            ("at", {"vlaue": "x"}, "vlaue is no keyword of at: there are to, key, value, headers"),
+            ("after", {"count": 3}, "count is for every and cron: after sends it once"),
+            ("at", {"timezone": None}, "timezone is for every and cron: at sends it once"),
+            ("every", {"cout": 3}, "cout is no keyword of every: there are to, .* until, count"),
+            ("every", {"when": 3}, "when is no keyword of every"),
+        ],
+    )
+    def test_one_that_is_none(self, call: str, asked: Any, sentence: str) -> None:
+        with pytest.raises(RequestError, match=sentence):
+            getattr(Requests("schedules", "avro"), call)(90, {"to": "o", **asked})
+
+    @pytest.mark.parametrize(("call", "first"), [("at", 1), ("every", 90), ("cron", "0 9 * * *")])
+    @pytest.mark.parametrize("asked", [{"value": "v"}, {"to": None}])
+    def test_one_that_is_missing(self, call: str, first: Any, asked: Any) -> None:
+        with pytest.raises(RequestError, match="to is missing: the topic to send the message to"):
+            getattr(Requests("schedules", "avro"), call)(first, asked)
 
 
 def test_expiry_and_window() -> None:
@@ -141,10 +193,21 @@ class TestTimes:
         with pytest.raises(RequestError, match=sentence):
             Requests("schedules", "avro").at(when, {"to": "o"})
 
-    @pytest.mark.parametrize("delay", [-1, timedelta(-1), float("nan"), float("inf"), "5m", None])
+    @pytest.mark.parametrize(
+        "delay", [-1, timedelta(-1), float("nan"), float("inf"), "5m", None, True]
+    )
     def test_what_is_no_duration(self, delay: Any) -> None:
         with pytest.raises(RequestError, match="delay is "):
             duration_ms_of(delay, "delay")
+
+    def test_the_longest_duration(self) -> None:
+        requests = Requests("schedules", "avro")
+        with pytest.raises(RequestError, match="that is later than the year 9999"):
+            requests.after(timedelta.max, {"to": "o"})
+        with pytest.raises(RequestError, match=r"^every can't be read"):
+            requests.every(timedelta.max, {"to": "o"})
+        with pytest.raises(RequestError, match=r"^window can't be read"):
+            requests.at(AT, {"to": "o", "window": timedelta.max})
 
     def test_a_duration_is_never_cut(self) -> None:
         assert duration_ms_of(0.0001, "delay") == 1
@@ -157,7 +220,7 @@ class TestTimes:
     ("asked", "sentence"),
     [
         ({"to": "no topic"}, "The target topic, to, 'no topic' is no name of a topic"),
-        ({"to": None}, "The target topic"),
+        ({"to": b"o"}, "The target topic, to, is a bytes: give a str"),
         ({"to": "o", "id": ""}, "id is empty"),
         ({"to": "o", "id": "\ud800"}, "id holds half a character"),
         ({"to": "o", "value": {"a": 1}}, "value is a dict: give bytes, or a str"),
@@ -166,6 +229,10 @@ class TestTimes:
             {"to": "o", "headers": {"kms-window": "5m"}},
             "to schedules: no message can have the header kms-window, .*; ask for window itself",
         ),
+        ({"to": "o", "headers": {1: "a"}}, "the header name 1 is a int: give a str"),
+        ({"to": "o", "headers": {"a\0b": "x"}}, r"the header name 'a.x00b' holds a NUL, which"),
+        ({"to": "o", "headers": {"\ud800": "x"}}, "the header name .* holds half a character"),
+        ({"to": "o", "headers": [("a", "b")]}, "headers is a list: give a dict"),
     ],
 )
 def test_what_makes_no_sense(asked: Any, sentence: str) -> None:
@@ -173,23 +240,15 @@ def test_what_makes_no_sense(asked: Any, sentence: str) -> None:
         Requests("schedules", "avro").at(AT, asked)
 
 
-def test_what_a_client_can_not_be_made_of() -> None:
-    with pytest.raises(RequestError, match="'xml' is no format here: there are avro, json"):
-        ScheduleClient("schedules", CONFIG, format="xml")  # type: ignore[arg-type]
-    with pytest.raises(RequestError, match="The schedule topic '' is no name"):
-        AsyncScheduleClient("", CONFIG)
-    with pytest.raises(SettingsError, match="acks can't be set: kms decides on it"):
-        ScheduleClient("schedules", {**CONFIG, "acks": 0})
-    with pytest.raises(SettingsError, match="security_protocol"):
-        ScheduleClient("schedules", {**CONFIG, "security.protocol": "secret"})
-
-
-def test_properties_as_a_producer_takes_them() -> None:
-    config = {**CONFIG, "security.protocol": "SASL_SSL", "sasl.password": "x", "socket.x": True}
-    settings = Link(Requests("schedules", "avro"), config).settings
-    assert settings.kafka_brokers == "localhost:1"
-    assert settings.security_protocol == "SASL_SSL"
-    assert dict(settings.kafka) == {"log_level": "0", "sasl.password": "x", "socket.x": "true"}
+@pytest.mark.parametrize(
+    "name", ["scheduler-epoch", "scheduler-target-topic", "scheduler-target-key"]
+)
+def test_a_header_that_would_say_how_to_send_it(name: str) -> None:
+    """With no key, one of these would make it."""
+    asked: Any = {"to": "o", "value": "v", "headers": {name: "x"}}
+    with pytest.raises(RequestError, match=f"the header {name} would be taken for one of the rec"):
+        Requests("schedules", "headers").at(AT, asked)
+    assert decoded(Requests("schedules", "json").at(AT, asked), "json").headers == ((name, b"x"),)
 
 
 @pytest.mark.parametrize(
