@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,8 @@ AT_ONCE_SECONDS = 10.0  # for a busy machine; one after the other 100 calls woul
 @pytest.fixture
 def away(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kafka is out of reach, and that is soon found out."""
-    monkeypatch.setattr("kms.kafka.admin._TIMEOUT_SECONDS", LOOK_UP_SECONDS)
+    soon = partial(Admin, timeout_seconds=LOOK_UP_SECONDS)
+    monkeypatch.setattr("kms.client.link.Admin", soon)
 
 
 @pytest.fixture
