@@ -61,6 +61,7 @@ class TestAlerts:
         assert good, said
 
     @needs_promtool
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", NAMES)
     def test_a_case_notices_one_that_fires_always(self, name: str, tmp_path: Path) -> None:
         always = 'group by (job, instance, reason) ({__name__=~"up|kms_.+"})'

@@ -136,6 +136,7 @@ def test_who_is_refused_alone_is_given_up(instance: Instance) -> None:
     wait_until(lambda: instance.producer.figures.fired["target"] == 2)
 
 
+@pytest.mark.slow
 def test_a_topic_without_permission_is_found_out_and_harms_no_other(instance: Instance) -> None:
     instance.delivery.topics |= {"closed", "other"}
     instance.delivery.forbidden.add("closed")

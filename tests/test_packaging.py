@@ -199,6 +199,7 @@ def test_requirements_are_bounded_on_both_sides(name: str) -> None:
         assert re.fullmatch(r"[\w-]+(\[\w+\])?>=[\d.]+,<[\d.]+", line), line
 
 
+@pytest.mark.slow
 class TestInstallation:
     """In a program's environment, from a copy of the checkout that is no longer there."""
 

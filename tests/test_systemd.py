@@ -144,6 +144,7 @@ def test_ready_is_said_again_where_the_queue_was_full(figures: Figures) -> None:
         assert reader.recv(100) == b"READY=1"
 
 
+@pytest.mark.slow
 def test_a_service_that_waits_for_kafka_says_so_and_stops_when_asked(tmp_path: Path) -> None:
     with NotifySocket() as listener:
         environment = {

@@ -39,6 +39,7 @@ def elapsed() -> Callable[[], float]:
     return lambda: time.monotonic() - began
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("away")
 class TestKafkaIsAway:
     def test_threads_learn_it_together(self, elapsed: Callable[[], float]) -> None:

@@ -50,6 +50,7 @@ def delete(site: Site) -> Answer:
     return site.get("/schedules/x", "DELETE", headers=ALLOWED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("owned", [True, False])
 def test_everybody_has_an_answer(
     lonely: Site, caplog: pytest.LogCaptureFixture, owned: bool
