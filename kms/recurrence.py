@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from apscheduler.triggers.base import BaseTrigger
@@ -21,7 +22,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 _FIRST_MS, _LAST_MS = -62_135_000_000_000, 250_000_000_000_000  # within what datetime can say
 # A cron that never matches is searched no further; 29 February is a Monday every 40 years at most.
 _FARTHEST = timedelta(days=365 * 50)
-_GAP = timedelta(hours=3)  # more than clocks go forward
+_GAP = timedelta(hours=3)  # more than clocks go forward or back
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")  # cron's 0 to 7
 Fields = tuple[str, str, str, str, str, str]
 _FIELDS = ("second", "minute", "hour", "day", "month", "day_of_week")
@@ -43,7 +44,7 @@ def after_cron(cron: str, zone: ZoneInfo, moment_ms: int) -> int | None:
     # APScheduler works on the clock on the wall only. Given a zone, it leaves out what comes after
     # the clock went forward: in Berlin, asked on 15 March, the first of April at 00:00.
     trigger = OrTrigger([_one(each, moment + _FARTHEST) for each in eithers])
-    found = (_fixed_after if fixed else _following_after)(trigger, zone, moment)
+    found = _real_after(trigger, zone, moment, fixed=fixed)
     return None if found is None else _epoch_ms(found)
 
 
@@ -72,38 +73,46 @@ def _next(trigger: BaseTrigger, after: datetime) -> datetime | None:
     return found
 
 
-def _fixed_after(trigger: BaseTrigger, zone: ZoneInfo, moment: datetime) -> datetime | None:
-    """Each time on the wall once; near a change their order is not that of real time."""
-    wall = moment + _offset(moment, zone)
-    if _changes(zone, moment - _GAP, moment + _GAP):
-        wall -= _GAP
-    best: datetime | None = None
-    while (found := _next(trigger, wall)) is not None:
-        wall, real = found, found.replace(tzinfo=zone).astimezone(UTC)
-        if real > moment:
-            best = real if best is None else min(best, real)
-        if best is not None and not (_changes(zone, real - _GAP, real) and real - best < _GAP):
-            break
-    return best
+def _real_after(
+    trigger: BaseTrigger, zone: ZoneInfo, moment: datetime, *, fixed: bool
+) -> datetime | None:
+    """What the clock shows in each stretch between two changes of it.
 
-
-def _following_after(trigger: BaseTrigger, zone: ZoneInfo, moment: datetime) -> datetime | None:
-    """What the clock shows, in each stretch between two changes of it."""
-    after = start = moment
-    while True:
-        offset = _offset(start, zone)
-        wall = _next(trigger, after + offset)
-        if wall is None:
-            return None
+    With ``fixed`` each time on the wall belongs to one stretch: of two to the first, and what the
+    clock leaves out to the one before.
+    """
+    start = moment - _GAP  # what was left out comes as much after the change
+    offset = _offset(start, zone)
+    after = moment + offset
+    left_out: datetime | None = None
+    while (wall := _next(trigger, after)) is not None:
         real = wall - offset
-        low = max(start, real - _GAP)
-        if _changes(zone, start, low):
-            after = start = low
-        elif _changes(zone, low, real):
-            start = _change(zone, low, real)
-            after = start - _MILLISECOND
-        else:
+        if left_out is not None:
+            return min(left_out, real)
+        change = _first_change(zone, start, max(start, moment) + _GAP, real)
+        if change is None:
             return real
+        before, offset, start = offset, _offset(change, zone), change
+        begins = change + (max(before, offset) if fixed else offset)
+        if fixed and wall < begins:
+            left_out = real  # the next stretch may have an earlier one
+        after = max(moment + offset, begins - _MILLISECOND)
+    return left_out
+
+
+def _first_change(
+    zone: ZoneInfo, start: datetime, soon: datetime, real: datetime
+) -> datetime | None:
+    """The first change up to ``real`` that matters to what is found there.
+
+    A clock that goes back soon after the start shows again what came before the start. Later on
+    there is nothing that it could show another time, so of several changes any one will do.
+    """
+    near, far = min(soon, real), max(start, real - _GAP)
+    for low, high in pairwise((start, near, far, real)):
+        if _changes(zone, low, high):
+            return _change(zone, low, high)
+    return None
 
 
 def _offset(moment: datetime, zone: ZoneInfo) -> timedelta:
