@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -43,6 +44,18 @@ CRONS = {
     "0 0 * * */3": ["Wed 06-02 00:00:00", "Sat 06-05 00:00:00", "Sun 06-06 00:00:00"],
     "0 0 * * 4/2": ["Thu 06-03 00:00:00", "Sat 06-05 00:00:00", "Thu 06-10 00:00:00"],
     "0 0 3 * 6": ["Thu 06-03 00:00:00", "Sat 06-05 00:00:00", "Sat 06-12 00:00:00"],  # either
+    "0 0 * * 0-0": ["Sun 06-06 00:00:00", "Sun 06-13 00:00:00"],
+    "0 0 * * sun-sun": ["Sun 06-06 00:00:00", "Sun 06-13 00:00:00"],
+    "0 0 * * sun-mon": ["Sun 06-06 00:00:00", "Mon 06-07 00:00:00", "Sun 06-13 00:00:00"],
+    "0 0 * * 0-7/3": ["Wed 06-02 00:00:00", "Sat 06-05 00:00:00", "Sun 06-06 00:00:00"],
+    "0 0 1 JAN,mar-may/2 *": ["Sat 01-01 00:00:00", "Wed 03-01 00:00:00", "Mon 05-01 00:00:00"],
+    # A step past the end leaves the first.
+    "*/60 * * * *": ["Tue 06-01 01:00:00", "Tue 06-01 02:00:00"],
+    "*/90 8-10/3 * * *": ["Tue 06-01 08:00:00", "Wed 06-02 08:00:00"],
+    "5 */24 * * *": ["Tue 06-01 00:05:00", "Wed 06-02 00:05:00"],
+    "0 0 */31 */12 *": ["Sat 01-01 00:00:00", "Mon 01-01 00:00:00"],
+    "59/60 0 * * * *": ["Tue 06-01 00:00:59", "Tue 06-01 01:00:59"],
+    "0 0 1,LAST * *": ["Wed 06-30 00:00:00", "Thu 07-01 00:00:00", "Sat 07-31 00:00:00"],
     "0 0 last 2 *": ["Tue 02-29 00:00:00", "Wed 02-28 00:00:00"],
     "0 0 29 2 *": ["Tue 02-29 00:00:00", "Sun 02-29 00:00:00"],
 }
@@ -105,6 +118,11 @@ CLOCK_CHANGES = {
         "Sun 04-04 01:40:00+1030",
         "Tue 04-04 01:00:00+1030",
     ],
+    # A list with a * in it follows the clock, too.
+    ("30 2,* * * *", "Europe/Berlin", "2027-10-31T00:00Z"): [
+        "Sun 10-31 02:30:00+0200",
+        "Sun 10-31 02:30:00+0100",
+    ],
     ("30 * * * *", "America/New_York", "2027-11-07T05:00Z"): [
         "Sun 11-07 01:30:00-0400",
         "Sun 11-07 01:30:00-0500",
@@ -150,13 +168,33 @@ def test_nothing_is_left_out_after_a_change_of_the_clock() -> None:
 BAD = [
     *("", "* * * *", "* * * * * * *", "60 * * * *", "a * * * *", "* 24 * * *", "* * 0 * *"),
     *("* * * 13 *", "* * * * 8", "* * * * x", "* * * * 1-", "* * * * 5-2", "* * * * */0"),
-    *("* * * * 1/x", "*/0 * * * *", "* * ? * *", "@daily", "* * * * ²"),
+    *("* * * * 1/x", "*/0 * * * *", "* * ? * *", "@daily", "* * * * ²", "70/60 * * * *"),
+    *("* * L * *", "* * 15W * *", "* * * * mon#2", "* * * * 5L", "* * * * ?", "* * last-3 * *"),
+    *("* * * jan/ *", "* * * ,1 *", "* * * 0 *", "* * * january *", "50-40/60 * * * *"),
+    *("*-5 * * * *", "1, * * * *", "0 22-2 * * *", "* * * * Sunday", "+5 * * * *"),
 ]
 
 
 @pytest.mark.parametrize("cron", BAD)
 def test_what_is_no_cron_is_refused(cron: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
+        after_cron(cron, ZoneInfo("UTC"), 0)
+
+
+REFUSALS = {
+    "* * L * *": "'L' is no day: 1 to 31, last by itself",
+    "* * last-3 * *": "'last' is no day: 1 to 31, last by itself",
+    "* 24 * * *": "'24' is no hour: 0 to 23",
+    "* * * * mon#2": "'mon#2' is no day of week: 0 to 7, sun, mon, tue, wed, thu, fri, sat",
+    "* 22-2 * * *": "'22-2' ends before it begins",
+    "* * * * */0": "'0' is no step",
+    f"* * * {'x' * 1000} *": f"'{'x' * 60}' is no month: 1 to 12, jan, feb, ",
+}
+
+
+@pytest.mark.parametrize(("cron", "text"), REFUSALS.items(), ids=range(len(REFUSALS)))
+def test_the_sentence_says_what_there_is(cron: str, text: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}"):
         after_cron(cron, ZoneInfo("UTC"), 0)
 
 
