@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
+from importlib.resources import files
 from typing import NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -158,12 +159,17 @@ def _parsed(found: Mapping[str, str], name: str, parse: Callable[[str], T]) -> T
 
 
 def _zone(text: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(text)
-    except (OSError, ValueError, LookupError):  # no such file, a path that is none, no such key
-        raise ValueError(
-            f"{text[:60]!r} is no time zone: give an IANA name, like Europe/Berlin"
-        ) from None
+    # ZoneInfo also reads what a machine has beside them: `localtime`, which is its own, and where
+    # file names have no case, `europe/berlin`.
+    if text not in _zone_names():
+        raise ValueError(f"{text[:60]!r} is no time zone: give an IANA name, like Europe/Berlin")
+    return ZoneInfo(text)
+
+
+@lru_cache(maxsize=1)
+def _zone_names() -> frozenset[str]:
+    """IANA's, the same on every machine."""
+    return frozenset((files("tzdata") / "zones").read_text().split())
 
 
 def _expires(text: str, zone: ZoneInfo) -> tuple[int | None, int | None]:

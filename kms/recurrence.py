@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from apscheduler.triggers.base import BaseTrigger
@@ -21,10 +22,22 @@ _MILLISECOND = timedelta(milliseconds=1)
 _FIRST_MS, _LAST_MS = -62_135_000_000_000, 250_000_000_000_000  # within what datetime can say
 # A cron that never matches is searched no further; 29 February is a Monday every 40 years at most.
 _FARTHEST = timedelta(days=365 * 50)
-_GAP = timedelta(hours=3)  # more than clocks go forward
-_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")  # cron's 0 to 7
-Fields = tuple[str, str, str, str, str, str]
-_FIELDS = ("second", "minute", "hour", "day", "month", "day_of_week")
+_GAP = timedelta(hours=3)  # more than clocks go forward or back
+Fields = dict[str, str]
+_BOUNDS = {
+    "second": (0, 59),
+    "minute": (0, 59),
+    "hour": (0, 23),
+    "day": (1, 31),
+    "month": (1, 12),
+    "day_of_week": (0, 7),
+}
+_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_NAMES = {
+    "month": {name: number for number, name in enumerate(_MONTHS, 1)},
+    "day_of_week": {name: number for number, name in enumerate(_DAYS)},
+}
 
 
 @lru_cache(maxsize=1_000)  # of a batch many ask the same
@@ -43,7 +56,7 @@ def after_cron(cron: str, zone: ZoneInfo, moment_ms: int) -> int | None:
     # APScheduler works on the clock on the wall only. Given a zone, it leaves out what comes after
     # the clock went forward: in Berlin, asked on 15 March, the first of April at 00:00.
     trigger = OrTrigger([_one(each, moment + _FARTHEST) for each in eithers])
-    found = (_fixed_after if fixed else _following_after)(trigger, zone, moment)
+    found = _real_after(trigger, zone, moment, fixed=fixed)
     return None if found is None else _epoch_ms(found)
 
 
@@ -72,38 +85,46 @@ def _next(trigger: BaseTrigger, after: datetime) -> datetime | None:
     return found
 
 
-def _fixed_after(trigger: BaseTrigger, zone: ZoneInfo, moment: datetime) -> datetime | None:
-    """Each time on the wall once; near a change their order is not that of real time."""
-    wall = moment + _offset(moment, zone)
-    if _changes(zone, moment - _GAP, moment + _GAP):
-        wall -= _GAP
-    best: datetime | None = None
-    while (found := _next(trigger, wall)) is not None:
-        wall, real = found, found.replace(tzinfo=zone).astimezone(UTC)
-        if real > moment:
-            best = real if best is None else min(best, real)
-        if best is not None and not (_changes(zone, real - _GAP, real) and real - best < _GAP):
-            break
-    return best
+def _real_after(
+    trigger: BaseTrigger, zone: ZoneInfo, moment: datetime, *, fixed: bool
+) -> datetime | None:
+    """What the clock shows in each stretch between two changes of it.
 
-
-def _following_after(trigger: BaseTrigger, zone: ZoneInfo, moment: datetime) -> datetime | None:
-    """What the clock shows, in each stretch between two changes of it."""
-    after = start = moment
-    while True:
-        offset = _offset(start, zone)
-        wall = _next(trigger, after + offset)
-        if wall is None:
-            return None
+    With ``fixed`` each time on the wall belongs to one stretch: of two to the first, and what the
+    clock leaves out to the one before.
+    """
+    start = moment - _GAP  # what was left out comes as much after the change
+    offset = _offset(start, zone)
+    after = moment + offset
+    left_out: datetime | None = None
+    while (wall := _next(trigger, after)) is not None:
         real = wall - offset
-        low = max(start, real - _GAP)
-        if _changes(zone, start, low):
-            after = start = low
-        elif _changes(zone, low, real):
-            start = _change(zone, low, real)
-            after = start - _MILLISECOND
-        else:
+        if left_out is not None:
+            return min(left_out, real)
+        change = _first_change(zone, start, max(start, moment) + _GAP, real)
+        if change is None:
             return real
+        before, offset, start = offset, _offset(change, zone), change
+        begins = change + (max(before, offset) if fixed else offset)
+        if fixed and wall < begins:
+            left_out = real  # the next stretch may have an earlier one
+        after = max(moment + offset, begins - _MILLISECOND)
+    return left_out
+
+
+def _first_change(
+    zone: ZoneInfo, start: datetime, soon: datetime, real: datetime
+) -> datetime | None:
+    """The first change up to ``real`` that matters to what is found there.
+
+    A clock that goes back soon after the start shows again what came before the start. Later on
+    there is nothing that it could show another time, so of several changes any one will do.
+    """
+    near, far = min(soon, real), max(start, real - _GAP)
+    for low, high in pairwise((start, near, far, real)):
+        if _changes(zone, low, high):
+            return _change(zone, low, high)
+    return None
 
 
 def _offset(moment: datetime, zone: ZoneInfo) -> timedelta:
@@ -132,54 +153,62 @@ def _parsed(cron: str) -> tuple[list[Fields], bool]:
     fields = cron.split()
     if len(fields) not in (5, 6):
         raise ValueError(f"it has {len(fields)} fields; there are 5, or 6 with seconds in front")
-    second, minute, hour, day, month, weekday = ["0", *fields][-6:]
-    fixed = not (minute.startswith("*") or hour.startswith("*"))
-    eithers = [(second, minute, hour, day, month, _weekdays(weekday))]
-    if not (day.startswith("*") or weekday.startswith("*")):
-        by_day, by_weekday = (day, month, "*"), ("*", month, _weekdays(weekday))
-        eithers = [(second, minute, hour, *by_day), (second, minute, hour, *by_weekday)]
-    for each in eithers:
-        _one(each)
-    return eithers, fixed
+    asked = dict(zip(_BOUNDS, ["0", *fields][-6:], strict=True))
+    found = {name: _field(name, field) for name, field in asked.items()}
+    eithers = [found]
+    if not (asked["day"].startswith("*") or asked["day_of_week"].startswith("*")):
+        eithers = [found | {"day_of_week": "*"}, found | {"day": "*"}]
+    return eithers, "*" not in asked["minute"] + asked["hour"]
 
 
-def _one(fields: Fields, end: datetime | None = None) -> BaseTrigger:
-    return CronTrigger(**dict(zip(_FIELDS, fields, strict=True)), timezone=UTC, end_date=end)
+def _one(fields: Fields, end: datetime) -> BaseTrigger:
+    return CronTrigger(**fields, timezone=UTC, end_date=end)
 
 
-def _weekdays(field: str) -> str:
-    """Cron's field with the names of days, for APScheduler counts from Monday."""
-    if field == "*":
-        return field
-    return ",".join(dict.fromkeys(_DAYS[it] for part in field.split(",") for it in _numbers(part)))
+def _field(name: str, field: str) -> str:
+    """Cron's field for APScheduler, whose week begins on Monday, and which refuses long steps."""
+    return field if field == "*" else ",".join(_part(name, part) for part in field.split(","))
 
 
-def _numbers(part: str) -> range:
-    days, _, step = part.partition("/")
-    first, dash, last = days.partition("-")
-    if days == "*":
-        found = range(7)
-    elif dash:
-        start, end = _number(first), _number(last)
-        found = range(start, (end or 7) + 1)  # up to Sunday: the one at the end
-    elif step:
-        found = range(_number(first), 7)
-    else:
-        found = range(_number(first), _number(first) + 1)
-    if step and not (step.isascii() and step.isdigit() and int(step) > 0):
-        raise ValueError(f"{step!r} is no step")
-    found = found[:: int(step)] if step else found
+def _part(name: str, part: str) -> str:
+    if name == "day" and part.lower() == "last":
+        return "last"
+    found = _numbers(name, part)
+    if name == "day_of_week":
+        return ",".join(_DAYS[number % 7] for number in found)
+    return f"{found[0]}-{found[-1]}/{found.step}" if len(found) > 1 else str(found[0])
+
+
+def _numbers(name: str, part: str) -> range:
+    """What ``*``, ``4`` or ``1-5``, with a step or without, stands for in that field."""
+    least, most = _BOUNDS[name]
+    given, slash, step = part.partition("/")
+    first, dash, last = given.partition("-")
+    start = end = least if given == "*" else _number(name, first)
+    if dash:
+        end = _number(name, last)
+        if name == "day_of_week" and start > 0:
+            end = end or 7  # up to Sunday: the one at the end
+    elif slash or given == "*":
+        end = 6 if name == "day_of_week" else most  # Sunday once
+    if slash and not (step.isascii() and step.isdigit() and int(step) > 0):
+        raise ValueError(f"{step[:60]!r} is no step")
+    found = range(start, end + 1, int(step or 1))
     if not found:
-        raise ValueError(f"{part!r} has no day of the week in it")
+        raise ValueError(f"{part[:60]!r} ends before it begins")
     return found
 
 
-def _number(day: str) -> int:
-    if day.lower() in _DAYS:
-        return _DAYS.index(day.lower())
-    if len(day) == 1 and day in "01234567":
-        return int(day)
-    raise ValueError(f"{day!r} is no day of the week: sun to sat, or 0 to 7")
+def _number(name: str, text: str) -> int:
+    least, most = _BOUNDS[name]
+    names = _NAMES.get(name, {})
+    if text.lower() in names:
+        return names[text.lower()]
+    if text.isascii() and text.isdigit() and least <= int(text) <= most:
+        return int(text)
+    also = ["last by itself"] if name == "day" else names
+    known = ", ".join([f"{least} to {most}", *also])
+    raise ValueError(f"{text[:60]!r} is no {name.replace('_', ' ')}: {known}")
 
 
 def _moment(epoch_ms: int) -> datetime:

@@ -249,6 +249,11 @@ BAD: list[tuple[dict[str, str], str]] = [
     ({"every": "1h", "timezone": "Berlin"}, "kms-timezone can't be read: 'Berlin' is no time zone"),
     ({"every": "1h", "timezone": "../etc/passwd"}, "kms-timezone"),
     ({"every": "1h", "timezone": ""}, "kms-timezone"),
+    # What a machine has beside IANA's zones, of its own.
+    ({"every": "1h", "timezone": "localtime"}, "'localtime' is no time zone: give an IANA name"),
+    ({"every": "1h", "timezone": "posixrules"}, "'posixrules' is no time zone"),
+    ({"every": "1h", "timezone": "posix/Europe/Berlin"}, "'posix/Europe/Berlin' is no time zone"),
+    ({"every": "1h", "timezone": "right/Europe/Berlin"}, "'right/Europe/Berlin' is no time zone"),
     ({"every": "1h", "until": "never"}, "kms-until"),
     ({"every": "1h", "count": "0"}, "kms-count can't be read: '0' is not 1 or more"),
     ({"every": "1h", "count": "x" * 1000}, "kms-count"),
