@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
@@ -25,12 +24,11 @@ from kms.client.values import (
 )
 from kms.errors import BadHeaderError, FormatError, RequestError
 from kms.formats import FORMATS, AwaitedSchemas, Format, SchemaSource, formats_of
+from kms.kind_texts import own_words
 from kms.kinds import COUNT, CRON, EVERY, EXPIRES, LEAST_EVERY_MS, MISSED, TIMEZONE, UNTIL, WINDOW
 from kms.schedule import Header, Record, Schedule
 
 FormatName = Literal["avro", "json", "headers", "registry"]
-
-_OWN_NAME = re.compile(r"(the header )?kms-(?=[a-z])")
 
 
 class Entry(NamedTuple):
@@ -124,7 +122,7 @@ class Requests:
             # As the service will read it: a wrong cron expression is refused here and now.
             form.due_of(Record(0, *entry, times.now_ms()))
         except BadHeaderError as error:
-            raise RequestError(f"{_OWN_NAME.sub('', str(error))}.") from error
+            raise RequestError(f"{own_words(error)}.") from error
         except FormatError as error:
             raise RequestError(f"This can't be written to {self.topic}: {error}.") from error
         return entry
