@@ -45,7 +45,7 @@ CLIENT_KNOWS = (
         "kms.times",
         "kms.topics",
     ),
-    *("kms.formats", "kms.kafka", "kms.kafka_properties", "kms.kinds"),
+    *("kms.formats", "kms.kafka", "kms.kafka_properties", "kms.kinds", "kms.kind_texts"),
 )
 # What a program that only wants to schedule something would wait for, or have no use for.
 TOO_HEAVY = {"typer", "rich", "apscheduler", "prometheus_client", "jinja2", "sqlite3"}
