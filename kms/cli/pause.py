@@ -11,6 +11,7 @@ from kms.cli import values
 from kms.cli.options import with_settings
 from kms.control import read_pauses, write_pauses
 from kms.errors import KmsError
+from kms.kafka import Admin
 from kms.pauses import ALL, NOT_PAUSED, named_target, paused_since_ms, resuming
 from kms.settings import Settings
 
@@ -42,6 +43,8 @@ def pause(
     found = read_pauses(settings)
     write_pauses(settings, {wanted: found.get(wanted, NOT_PAUSED).paused(now_ms)})
     typer.echo(f"paused {named_target(wanted)}; to go on: {resuming(wanted)}")
+    if wanted != ALL and Admin(settings).topics([wanted])[wanted] is None:
+        typer.echo(f"there is no topic {wanted} now, or we may not see it", err=True)
 
 
 @with_settings(_SETTINGS)

@@ -71,7 +71,9 @@ def test_what_is_paused_waits_on_every_instance_and_over_a_restart(
 ) -> None:
     scene = Scene(cluster, instance)
     scene.kms.start().caught_up(2)
-    assert "paused target topic" in scene.commands.ok("pause", scene.target)
+    done = scene.commands.run("pause", scene.target)
+    assert b"paused target topic" in done.stdout
+    assert done.stderr == b""
     scene.kms.wait_for_log(f"Paused: target topic {scene.target}")
     ids = [f"waits-{number}" for number in range(40)]
     for schedule_id in ids:
@@ -219,6 +221,8 @@ def test_a_run_that_ends_by_itself_does_not_wait_for_what_is_paused(
     scene.commands.ok("resume", scene.target)
     assert scene.kms.start("--once").ended() == 0
     assert scene.values() == [b"waits"]
+    misspelt = f"{scene.target}s"
+    assert f"there is no topic {misspelt}" in scene.commands.run("pause", misspelt).stderr.decode()
 
 
 @pytest.mark.parametrize("delivery", ["exactly-once", "at-least-once"])
