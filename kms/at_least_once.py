@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 
 from kms.assignment import Assignment, Snapshot
@@ -21,6 +22,7 @@ from kms.repeats import Repeats, more
 from kms.settings import Settings
 
 _FLUSH_SECONDS = 1.0
+_AGAIN_SECONDS = 0.5
 
 _log = logging.getLogger(__name__)
 
@@ -61,32 +63,49 @@ class AtLeastOnce:
     def send(self, jobs: Sequence[Job], before: Snapshot) -> list[Refused]:  # noqa: ARG002
         self._alone = len(jobs) == 1
         refused = self._acknowledged(jobs, self._produce)
-        fired = [job for job in _without(jobs, refused) if not job.due.republish]
-        if self._history is not None and fired:
+        unsent = {id(each.job) for each in refused}
+        fired = [job for job in jobs if id(job) not in unsent and not job.due.republish]
+        if self._history is not None:
             # Behind the message: what was refused is not to be in the history.
-            refused += self._copy(fired)
-        ended = _without(fired, refused)
-        return refused + self._acknowledged(ended, self._produce_end) if ended else refused
+            self._copy(fired)
+        return refused + self._acknowledged(fired, self._produce_end) if fired else refused
 
-    def _copy(self, fired: Sequence[Job]) -> list[Refused]:
-        """Those that may be copied later: they fire again for it. The others go without."""
-        failed = self._acknowledged(fired, self._produce_history)
-        if len(fired) > 1:
-            # The broker refuses as a whole what comes in one request: each by itself tells.
-            failed = [
-                it
-                for each in failed
-                for it in self._acknowledged([each.job], self._produce_history)
-            ]
-        for job, error, _ in failed:
-            unsaid = self._repeats.unsaid(error.reason) if error.permanent else None
-            if unsaid is not None:
-                where = self._assignment.owned(job.due).where
-                _log.error(
-                    "Fired %r (%s offset %d), and the history has no copy of it: %s%s",
-                    *(job.due.id, where, job.due.offset, error, more(unsaid)),
-                )
-        return [each for each in failed if not each.error.permanent]
+    def _copy(self, fired: Sequence[Job]) -> None:
+        """Write the copies; waits until they are there, but for those that the topic never takes.
+
+        Raises RetriableKafkaError if told to give up: the messages then come again.
+        """
+        while fired:
+            failed = self._acknowledged(fired, self._produce_history)
+            if len(fired) > 1:
+                # The broker refuses as a whole what comes in one request: each by itself tells.
+                alone = [each.job for each in failed if each.error.permanent]
+                failed = [each for each in failed if not each.error.permanent]
+                for job in alone:
+                    failed += self._acknowledged([job], self._produce_history)
+            for each in failed:
+                self._say_without_a_copy(each)
+            fired = [each.job for each in failed if not each.error.permanent]
+            if fired:
+                if self._give_up():
+                    raise RetriableKafkaError("The history topic did not take all copies in time")
+                time.sleep(_AGAIN_SECONDS)
+
+    def _say_without_a_copy(self, refused: Refused) -> None:
+        job, error, _ = refused
+        unsaid = self._repeats.unsaid((error.reason, error.permanent))
+        if unsaid is None:
+            return
+        what = (
+            "the history has no copy of it"
+            if error.permanent
+            else "nothing more fires before the history has its copy"
+        )
+        where = self._assignment.owned(job.due).where
+        _log.error(
+            "Fired %r (%s offset %d), and %s: %s%s",
+            *(job.due.id, where, job.due.offset, what, error, more(unsaid)),
+        )
 
     def _acknowledged(self, jobs: Sequence[Job], produce: Callable[[Job], object]) -> list[Refused]:
         """Produce for each and wait for Kafka; answers whose was refused, at once or later."""
@@ -113,8 +132,3 @@ class AtLeastOnce:
 
     def _produce_end(self, job: Job) -> None:
         produce_end(self._writer, self._assignment, job)
-
-
-def _without(jobs: Sequence[Job], refused: Sequence[Refused]) -> list[Job]:
-    unsent = {id(each.job) for each in refused}
-    return [job for job in jobs if id(job) not in unsent]

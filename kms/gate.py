@@ -63,7 +63,10 @@ class Gate:
 
     def is_open(self) -> bool:
         """Whether everything may fire: nothing has to be judged then."""
-        return not (self.rates.limits or self.pauses.any_skipped or self.pauses.since_ms())
+        # In this order: a pause that ends with some to be skipped is first among both, and then
+        # among those alone.
+        paused = self.pauses.since_ms()
+        return not (paused or self.rates.limits or self.pauses.any_skipped)
 
     def judge(self, due: Due, target: str) -> Verdict:
         """What to do with it now; where that is to fire, what its limit leaves is taken."""
@@ -96,12 +99,12 @@ class Gate:
         """Whether no more than there is room for may be taken out of it."""
         return self._lanes[lane] in self.rates.limits
 
-    def may_skip(self, lane: int) -> bool:
+    def may_hold_skipped(self, lane: int) -> bool:
         """Whether some of a lane may be of a pause of which nothing is to be fired."""
         return self.has_limit(lane) and self.pauses.any_skipped
 
-    def is_sent(self, lane: int, due: Due) -> bool:
-        """Whether this one of a lane is to be sent; what is skipped or too late needs no room."""
+    def needs_room(self, lane: int, due: Due) -> bool:
+        """Whether this one of a lane is to be sent: what is skipped or too late is not."""
         skips = self.pauses.any_skipped and self.pauses.skips(
             self._lanes[lane], due.due_ms, due.written_ms
         )
@@ -146,4 +149,4 @@ def _is_late(due: Due) -> bool:
         kind = kind_of(due.headers)
     except BadHeaderError:
         return False  # it is found out where it is decoded
-    return kind is not None and bool(kind.late(due.due_ms, times.now_ms()))
+    return kind is not None and bool(kind.why_late(due.due_ms, times.now_ms()))

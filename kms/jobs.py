@@ -98,8 +98,9 @@ class Jobs:
         """What its headers make of it."""
         if due.republish:
             return Job(due, schedule)
-        skip = verdict is Verdict.SKIP
-        found = outcome(due.headers, due.due_ms, schedule.due_ms, now_ms, skip=skip)
+        # One that could not be read when it was folded stands there as due long ago.
+        skip, due_ms = verdict is Verdict.SKIP, max(due.due_ms, schedule.due_ms)
+        found = outcome(due.headers, due_ms, schedule.due_ms, now_ms, skip=skip)
         if found.again is not None and schedule.key == due.id:
             # Its message would be an update of itself, and no transaction would ever commit.
             topic = self._assignment.owned(due).where.topic

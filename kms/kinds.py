@@ -39,6 +39,7 @@ EXPIRED, LEFT_OUT = "expired", "missed"  # why a due schedule is not fired
 
 LEAST_EVERY_MS = 1_000
 _GRACE_MS = 60_000  # later than that an occurrence was missed, for kms-missed: none
+_LONGEST, _MOST_HEADERS = 1_000, 50
 _OF_RECURRENCE = (TIMEZONE, UNTIL, COUNT, MISSED)
 T = TypeVar("T")
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
@@ -80,7 +81,7 @@ class Kind(NamedTuple):
     expires_after_ms: int | None = None
     recurrence: Recurrence | None = None
 
-    def late(self, due_ms: int, now_ms: int) -> str:
+    def why_late(self, due_ms: int, now_ms: int) -> str:
         """Why what was due at ``due_ms``, its spot, is not fired any more; empty if it is."""
         by_ms = self.expires_ms
         if by_ms is None and self.expires_after_ms is not None:
@@ -96,7 +97,12 @@ def kind_of(headers: Sequence[Header]) -> Kind | None:
     if not headers:
         return None
     asked = tuple(header for header in headers if header[0] in CONTROL)
-    return _kind(asked) if asked else None
+    if not asked:
+        return None
+    # What is longer makes no sense, is remembered below, and would take seconds to be read.
+    if len(asked) > _MOST_HEADERS or any(len(value or b"") > _LONGEST for _, value in asked):
+        raise BadHeaderError(f"a header kms-* is longer than {_LONGEST} bytes, or one of too many")
+    return _kind(asked)
 
 
 def recurs(headers: Sequence[Header]) -> bool:

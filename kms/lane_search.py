@@ -29,7 +29,7 @@ class LaneSearch:
         self._more.clear()
         for lane in self._gate.open_lanes()[1:]:
             room = self._gate.room(lane, most)
-            if room or self._gate.may_skip(lane):
+            if room or self._gate.may_hold_skipped(lane):
                 taken += self._take(lane, now_ms, room, most)
         return taken
 
@@ -56,11 +56,12 @@ class LaneSearch:
         starts = self._starts(lane)
         limit = max(room, 1)
         every = self._due(lane, starts, now_ms, limit)
-        if every and limit < most and not self._gate.is_sent(lane, every[0]):
+        if every and limit < most and not self._gate.needs_room(lane, every[0]):
             limit = most
             every = self._due(lane, starts, now_ms, limit)
         chosen, unsent = self._chosen(lane, every, room)
-        if unsent and len(chosen) == len(every) >= limit:
+        took_all, may_be_more = len(chosen) == len(every), len(every) >= limit
+        if unsent and took_all and may_be_more:
             self._more.add(lane)
         ours: dict[int, list[Due]] = {number: [] for number in starts}
         for due in chosen:
@@ -70,7 +71,7 @@ class LaneSearch:
             end = _position(ours[number][-1]) if ours[number] else start
             taken += self._claims.take(number, ours[number], end, lane)
         sent = sum(id(due) not in unsent for due in taken)
-        self._gate.took(lane, sent, was_all=len(every) < limit)
+        self._gate.took(lane, sent, was_all=took_all and not may_be_more)
         return taken
 
     def _starts(self, lane: int) -> dict[int, Position]:
@@ -92,7 +93,7 @@ class LaneSearch:
             return every, unsent  # all that was read: it need not be read once more
         chosen: list[Due] = []
         for due in every:
-            if not self._gate.is_sent(lane, due):
+            if not self._gate.needs_room(lane, due):
                 unsent.add(id(due))
             elif len(chosen) - len(unsent) == room:
                 break

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from kms import times
 from kms.errors import BadHeaderError
 from kms.kinds import (
     ASKED,
@@ -26,8 +27,6 @@ from kms.kinds import (
 from kms.schedule import Header
 
 SKIPPED = "skipped"  # why a due schedule is not fired; the others are in kms.kinds
-
-_LAST_DUE_MS = 2**63 - 1
 
 
 class Outcome(NamedTuple):
@@ -79,7 +78,7 @@ def spot_ms(kind: Kind, schedule_id: bytes, occurrence: int) -> int:
     if not window_ms:
         return occurrence
     digest = hashlib.blake2b(b"%d:" % occurrence + schedule_id, digest_size=8).digest()
-    return min(occurrence + int.from_bytes(digest) % window_ms, _LAST_DUE_MS)
+    return min(occurrence + int.from_bytes(digest) % window_ms, times.MOST_MS)
 
 
 def outcome(
@@ -99,7 +98,7 @@ def outcome(
     late = SKIPPED if skip else ""
     if kind is None:
         return Outcome(late)
-    late = late or kind.late(due_ms, now_ms)
+    late = late or kind.why_late(due_ms, now_ms)
     recurrence = kind.recurrence
     if recurrence is None:
         return Outcome(late)

@@ -9,6 +9,8 @@ import re
 import time
 from datetime import UTC, datetime, timedelta, tzinfo
 
+LEAST_MS, MOST_MS = -(2**63), 2**63 - 1  # a time that Avro, Java and the cache have room for
+
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _NUMBER = re.compile(r"[0-9]+")

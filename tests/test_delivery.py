@@ -451,11 +451,29 @@ def test_at_least_once_the_copy_follows_the_acknowledgement(
     assert [call if call == "flush" else call.topic for call in writer.calls] == [
         *("target", "forbidden", "flush", "history", "flush", "schedules", "flush")
     ]
-    writer.undelivered["history"] = UndeliverableError("is away")
-    assert [it.job for it in fires.send([good], BEFORE)] == [good]
-    assert not caplog.records
     writer.undelivered["history"] = UndeliverableError("too large", permanent=True)
     writer.calls.clear()
     assert fires.send([good, job(5)], BEFORE) == []
     assert tombstone(good, SCHEDULES, "topic-id") in writer.calls
     assert "the history has no copy of it: too large" in caplog.text
+
+
+def test_at_least_once_nothing_more_fires_before_the_copy_is_there(
+    assignment: Assignment, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(at_least_once, "_AGAIN_SECONDS", 0.0)
+    fires, writer = made(AtLeastOnce, assignment, Settings(history_topic="history"))
+    writer.undelivered["history"] = UndeliverableError("is away", "unacknowledged")
+    turns = iter([False, False, True])
+    fires.start(lambda: next(turns))
+    with pytest.raises(RetriableKafkaError, match="history"):
+        fires.send([job(), job(5)], BEFORE)
+    sent = [call.topic for call in writer.calls if isinstance(call, Sent)]
+    assert sent == ["target", "target"] + ["history"] * 6  # and no tombstone
+    assert caplog.text.count("nothing more fires before the history has its copy: is away") == 1
+    del writer.undelivered["history"]
+    writer.calls.clear()
+    assert fires.send([job()], BEFORE) == []
+    assert [call.topic for call in writer.calls if isinstance(call, Sent)] == [
+        *("target", "history", "schedules")
+    ]

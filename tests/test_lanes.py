@@ -11,7 +11,7 @@ import pytest
 from kms.claims import Claims
 from kms.due import Due
 from kms.failures import Failure
-from kms.gate import Gate
+from kms.gate import Gate, Verdict
 from kms.lane_search import LaneSearch
 from kms.pauses import Pause, Stretch
 from kms.rates import Rates
@@ -178,6 +178,9 @@ def test_what_comes_too_late_needs_no_room(store: Store) -> None:
     claims.open(first.number)
     now[0] = 1.0
     assert [it.due_ms for it in search.take(99, 99)] == [5, 6, 7, 8, 9]
+    now[0] = 1.9
+    newcomer = Due(first.number, b"new", 11, 11, b"v")
+    assert gate.judge(newcomer, "target") is Verdict.HOLD  # one still waits in the lane
     assert search.take(99, 99) == []
     now[0] = 2.0
     assert [it.due_ms for it in search.take(99, 99)] == [10]

@@ -10,7 +10,7 @@ from kms import times
 from kms.cli import values
 from kms.cli.options import with_settings
 from kms.control import read_pauses, write_pauses
-from kms.errors import KmsError
+from kms.errors import KafkaError, KmsError
 from kms.kafka import Admin
 from kms.pauses import ALL, NOT_PAUSED, named_target, paused_since_ms, resuming
 from kms.settings import Settings
@@ -43,7 +43,7 @@ def pause(
     found = read_pauses(settings)
     write_pauses(settings, {wanted: found.get(wanted, NOT_PAUSED).paused(now_ms)})
     typer.echo(f"paused {named_target(wanted)}; to go on: {resuming(wanted)}")
-    if wanted != ALL and Admin(settings).topics([wanted])[wanted] is None:
+    if wanted != ALL and not _is_there(settings, wanted):
         typer.echo(f"there is no topic {wanted} now, or we may not see it", err=True)
 
 
@@ -78,6 +78,8 @@ def resume(
     else:
         write_pauses(settings, {wanted: found[wanted].resumed(now_ms, skip=skip)})
         what = "is ended and not fired" if skip else "fires now"
+        if ALL in since_ms and wanted != ALL and not skip:
+            what = f"waits for {resuming(ALL)}"
         since = times.iso_time(since_ms.pop(wanted))
         typer.echo(f"resumed {named_target(wanted)}; what fell due since {since} {what}")
     for name in sorted(since_ms):
@@ -88,3 +90,10 @@ def _wanted(target: str | None, *, all_: bool) -> str:
     if (target is None) is not all_:
         raise typer.BadParameter("give one of them.", param_hint="TARGET, --all")
     return target or ALL
+
+
+def _is_there(settings: Settings, topic: str) -> bool:
+    try:
+        return Admin(settings).topics([topic])[topic] is not None
+    except KafkaError:  # it is paused all the same
+        return False

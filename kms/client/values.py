@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from kms import times
 from kms.errors import RequestError
 from kms.schedule import Header
 from kms.topics import check_topic_name
@@ -15,7 +16,6 @@ When = datetime | int
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-_LEAST_MS, _MOST_MS = -(2**63), 2**63 - 1
 
 
 def due_ms_of(when: When, what: str) -> int:
@@ -31,7 +31,7 @@ def due_ms_of(when: When, what: str) -> int:
         raise RequestError(
             f"{what} is {when!r}: give an aware datetime, or whole milliseconds since 1970."
         )
-    if not _LEAST_MS <= when <= _MOST_MS:
+    if not times.LEAST_MS <= when <= times.MOST_MS:
         raise RequestError(f"{what} is {when}, which has more than 64 bits.")
     return when
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from kms import times
 from kms.errors import BadHeaderError, FormatError
 from kms.formats.format import Body
 from kms.kinds import CONTROL
@@ -17,9 +18,9 @@ EPOCH, TARGET_TOPIC, TARGET_KEY = HOW = (
 )
 TIMESTAMP, KEY, TOPIC = GAINED = ("scheduler-timestamp", "scheduler-key", "scheduler-topic")
 
-_SECONDS = re.compile(rb"[+-]?0*[0-9]{1,16}")  # as Go's ParseInt
+# As Go's ParseInt, but for zeros in front, of which Python reads no more than some thousands.
+_SECONDS = re.compile(rb"[+-]?0{0,100}[0-9]{1,16}")
 _ITSELF = "its target is the schedule's own topic, which fires what has these headers again"
-_LEAST_MS, _MOST_MS = -(2**63), 2**63 - 1
 
 
 class Headers:
@@ -95,6 +96,6 @@ def _due_ms(found: dict[str, bytes | None]) -> int:
     if not _SECONDS.fullmatch(text):
         raise FormatError(f"the header {EPOCH} is no number of seconds: {text[:40]!r}")
     due_ms = int(text) * 1000
-    if not _LEAST_MS <= due_ms <= _MOST_MS:
+    if not times.LEAST_MS <= due_ms <= times.MOST_MS:
         raise FormatError(f"the header {EPOCH} has, in ms, more than 64 bits: {text[:40]!r}")
     return due_ms

@@ -9,11 +9,11 @@ import re
 from decimal import Decimal
 from typing import Any, NoReturn
 
+from kms import times
 from kms.errors import FormatError
 from kms.formats.format import Body
 from kms.schedule import Header, Schedule, Written
 
-_LEAST_MS, _MOST_MS = -(2**63), 2**63 - 1
 _LONGEST_NUMBER = 100  # as text
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,9})?", re.ASCII)
 
@@ -87,7 +87,7 @@ def _time(found: object) -> int:
         found = Decimal(found)
     if not isinstance(found, int | Decimal) or isinstance(found, bool):
         raise FormatError('the JSON has no whole number "time"')
-    if not _LEAST_MS <= found <= _MOST_MS:
+    if not times.LEAST_MS <= found <= times.MOST_MS:
         raise FormatError('the JSON\'s "time" has more than 64 bits')
     if found != int(found):
         raise FormatError('the JSON has no whole number "time"')

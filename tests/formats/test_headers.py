@@ -84,7 +84,17 @@ def test_a_time_that_the_cache_has_room_for(text: bytes) -> None:
         (*without("scheduler-target-topic"), ("scheduler-target-topic", None)),
         *(
             (*without("scheduler-epoch"), ("scheduler-epoch", bad))
-            for bad in (None, b"", b"soon", b"1.5", b"1_000", b" 5", b"9" * 17, "٣".encode())
+            for bad in (
+                None,
+                b"",
+                b"soon",
+                b"1.5",
+                b"1_000",
+                b" 5",
+                b"9" * 17,
+                b"0" * 5_000,
+                "٣".encode(),
+            )
         ),
         *((*without("scheduler-epoch"), ("scheduler-epoch", bad)) for bad in TOO_MUCH),
         (*without("scheduler-target-topic"), ("scheduler-target-topic", HEADERS_OF)),
