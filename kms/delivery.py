@@ -130,7 +130,8 @@ class ExactlyOnce:
             self._writer.commit(offsets, before.group_metadata)
         except (AbortTransactionError, UndeliverableError) as error:
             self._abort()
-            raise AbortTransactionError(str(error)) from error
+            refusal = error.__cause__ if isinstance(error.__cause__, UndeliverableError) else error
+            raise AbortTransactionError(str(error)) from refusal
         except BrokenProducerError as error:
             self._renew()
             raise AbortTransactionError(str(error)) from error

@@ -254,6 +254,19 @@ def test_at_least_once_a_next_record_that_is_refused_is_told(assignment: Assignm
     assert fires.send([bad], BEFORE) == [Refused(bad, error)]
 
 
+@pytest.mark.parametrize("topic", ["target", "schedules", "history"])
+def test_nobody_is_blamed_for_a_message_before(assignment: Assignment, topic: str) -> None:
+    """The transaction fails while the next one is being produced, with what came before."""
+    fires, writer = made(ExactlyOnce, assignment, Settings(history_topic="history"))
+    refusal = UndeliverableError("too large", "too-large", permanent=True)
+    writer.refuses[topic] = AbortTransactionError("failed")
+    writer.refuses[topic].__cause__ = refusal
+    with pytest.raises(AbortTransactionError) as caught:
+        fires.send([job()], BEFORE)
+    assert caught.value.__cause__ is refusal
+    assert fires.refused() == []
+
+
 def test_what_recurs_and_was_overtaken_is_named(assignment: Assignment) -> None:
     """So that the others need not wait for it."""
     fires, writer = made(ExactlyOnce, assignment)

@@ -19,8 +19,9 @@ from kms.kafka.reports import unacknowledged
 from kms.kafka.sender import Sender
 from kms.kafka.stretch import StretchReader
 from kms.kafka.tail import Tail, TailRecord, read_all, read_partition
+from kms.kafka.transactional import TransactionalWriter
 from kms.kafka.values import TopicPartition
-from kms.kafka.writer import PlainWriter, TransactionalWriter, Undelivered, Writer
+from kms.kafka.writer import PlainWriter, Undelivered, Writer
 
 __all__ = [
     "Admin",

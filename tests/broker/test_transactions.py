@@ -6,7 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
+from kms.errors import AbortTransactionError, UndeliverableError
+from kms.kafka import TransactionalWriter
 from kms.schedule import Schedule, fired_headers, fired_of
+from kms.settings import Settings
 from tests.broker.cluster import Arrived, Cluster, now_ms, wait_for
 from tests.broker.instance import Instance
 
@@ -128,3 +131,23 @@ def test_both_ways_of_delivery_fire_and_tombstone(
 
 def _tombstones(cluster: Cluster, topic: str) -> list[Arrived]:
     return [it for it in cluster.read(topic) if it.value is None]
+
+
+def test_a_refusal_is_not_that_of_the_message_produced_next(cluster: Cluster) -> None:
+    """librdkafka tells of it there: the transaction has failed by then."""
+    small, other = cluster.topic(max_message_bytes="1000"), cluster.topic()
+    writer = TransactionalWriter(Settings(kafka_brokers=cluster.bootstrap, kms_instance_id=other))
+    writer.start(lambda: False)
+    writer.begin()
+    writer.produce(small, None, b"x" * 5_000, (), tag="large")
+    writer.flush()
+    with pytest.raises(AbortTransactionError) as caught:
+        writer.produce(other, None, b"small", (), tag="innocent")
+    assert isinstance(caught.value.__cause__, UndeliverableError)
+    assert caught.value.__cause__.reason == "too-large"
+    writer.abort()
+    assert [it.tag for it in writer.refused()] == ["large"]
+    writer.begin()
+    writer.produce(other, None, b"small", (), tag="innocent")
+    writer.commit({}, None)
+    assert [it.value for it in cluster.read(other)] == [b"small"]
