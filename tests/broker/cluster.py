@@ -19,7 +19,7 @@ from confluent_kafka.admin import (
 from kms.formats import AVRO
 from kms.schedule import Header, Schedule
 
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 60.0
 
 T = TypeVar("T")
 
