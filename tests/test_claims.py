@@ -197,3 +197,14 @@ def test_closing_waits_for_the_transaction_that_runs(claims: Claims, ending: str
     closer.join(10)
     assert results == [(True, True)]
     assert claims.close([1], 0)
+
+
+def test_a_search_that_runs_takes_nothing_as_it_was_before_its_release(claims: Claims) -> None:
+    """It has read the row, say, as one of lane 0, and the store has it in another one now."""
+    (held,) = taken(claims, due())
+    read = due()
+    assert claims.start_of_search(1) is not None
+    claims.release([held])
+    assert claims.take(1, [read], position(read)) == []
+    assert claims.start_of_search(1) is not None
+    assert claims.take(1, [read], position(read)) == [read]  # a search that began later may

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from kms.claims import Claims
 from kms.due import Due
 from kms.failures import Failure
 from kms.gate import Gate, Verdict
+from kms.lane_keeper import LaneKeeper
 from kms.lane_search import LaneSearch
 from kms.pauses import Pause, Stretch
 from kms.rates import Rates
@@ -221,3 +222,24 @@ def test_the_failure_of_a_newer_version_is_not_forgotten(store: Store) -> None:
     store.writer.note([Failure(newer, 1, 0, 0, "too-large", "")])
     store.writer.set_aside(1, "target", [old])
     assert [it.offset for it in store.reader.again(first.number, 99, 9)[0]] == [50]
+
+
+def test_what_is_held_is_in_its_lane_before_it_is_released(store: Store) -> None:
+    """Else a search in between would find it where it was, and it would be fired."""
+    first, _ = store.parts
+    (row,) = store.put(first, 5)
+    seen: list[tuple[list[int], list[int]]] = []
+
+    class Watched(Claims):
+        def release(self, batch: Iterable[Due]) -> None:
+            seen.append((store.due(first), store.due(first, 1)))
+            super().release(batch)
+
+    claims, gate = Watched(), Gate()
+    claims.open(first.number)
+    claims.start_of_search(first.number)
+    (held,) = claims.take(first.number, [row], None)
+    gate.hold([(held, "target")])
+    LaneKeeper(store.writer, claims, gate).turn()
+    assert seen == [([], [5])]
+    assert claims.count() == 0
