@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
@@ -27,6 +28,7 @@ from kms.messages import (
 )
 from kms.settings import Settings
 
+_RENEW_SECONDS = 1.0
 _TURNS = ("", "2")  # what tells the transactional ids of the producers apart
 
 
@@ -177,6 +179,7 @@ class ExactlyOnce:
             except BrokenProducerError:
                 if self._give_up():
                     raise
+                time.sleep(_RENEW_SECONDS)  # each of them is a client with threads of its own
 
     def _produce(self, jobs: Sequence[Job]) -> list[Refused]:
         refused = []

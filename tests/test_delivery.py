@@ -14,6 +14,7 @@ from kms.delivery import ExactlyOnce, Refused
 from kms.due import Due
 from kms.errors import (
     AbortTransactionError,
+    BrokenProducerError,
     FencedError,
     KafkaError,
     OvertakenError,
@@ -337,6 +338,36 @@ def test_what_fails_to_commit_is_aborted(assignment: Assignment, error: KafkaErr
         fires.send([bad], BEFORE)
     assert writer.calls[-1] == "abort"
     assert [refused.job for refused in fires.refused()] == [bad]
+
+
+def test_a_broken_producer_makes_way_for_one_that_starts(
+    assignment: Assignment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fires, broken = made(ExactlyOnce, assignment)
+    broken.commit_error = BrokenProducerError("it disagrees with the broker")
+    later: list[FakeWriter] = []
+
+    class Later(FakeWriter):
+        def start(self, give_up: Callable[[], bool]) -> None:
+            later.append(self)
+            if len(later) < 3:
+                raise BrokenProducerError("still")
+            super().start(give_up)
+
+    monkeypatch.setattr(delivery, "TransactionalWriter", Later)
+    monkeypatch.setattr(delivery, "_RENEW_SECONDS", 0.0)
+    with pytest.raises(AbortTransactionError, match="disagrees"):
+        fires.send([job()], BEFORE)
+    assert "abort" not in broken.calls
+    assert fires.send([job()], BEFORE) == []
+    assert [len(each.calls) for each in later] == [0, 0, 5]
+    fires.start(lambda: True)  # told to give up
+    later.clear()
+    later_broken = fires._writer
+    later_broken.commit_error = BrokenProducerError("again")
+    with pytest.raises(BrokenProducerError, match="still"):
+        fires.send([job()], BEFORE)
+    assert len(later) == 1
 
 
 def test_a_fenced_transaction_ends_the_process(assignment: Assignment) -> None:
