@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from kms import at_least_once, delivery
-from kms.assignment import Assignment, OwnedPartition, Snapshot
+from kms import delivery
+from kms.assignment import Assignment
 from kms.at_least_once import AtLeastOnce
 from kms.delivery import ExactlyOnce, Refused
 from kms.due import Due
@@ -21,138 +21,27 @@ from kms.errors import (
     RetriableKafkaError,
     UndeliverableError,
 )
-from kms.formats import AVRO
-from kms.kafka import TopicPartition, Undelivered
+from kms.kafka import TopicPartition
 from kms.messages import Job, Letter
 from kms.occurrences import Outcome
-from kms.schedule import Header, Schedule, fired_headers, following_headers, stand_in_id
+from kms.schedule import Header, Schedule, following_headers, stand_in_id
 from kms.settings import Settings
+from tests.delivery_scene import (
+    BEFORE,
+    HEADERS,
+    SCHEDULES,
+    FakeStretches,
+    FakeWriter,
+    Sent,
+    assignment,
+    fake_writers,
+    job,
+    made,
+    target,
+    tombstone,
+)
 
-HEADERS: tuple[Header, ...] = (("h", b"v"), ("null", None))
-
-
-class Sent(NamedTuple):
-    topic: str
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[Header, ...]
-    partition: int
-
-
-class FakeWriter:
-    """Both kinds of writer; notes every call in ``calls``."""
-
-    def __init__(self, _settings: Settings, purpose: str = "") -> None:
-        self.purpose = purpose
-        self.calls: list[Any] = []
-        self.refuses: dict[str, Exception] = {}  # at once, by topic
-        self.undelivered: dict[str, KafkaError] = {}  # later, by topic
-        self.commit_error: Exception | None = None
-        self.flushes = [True]
-        self._refused: list[Undelivered] = []
-
-    def produce(
-        self,
-        topic: str,
-        key: bytes | None,
-        value: bytes | None,
-        headers: Sequence[Header],
-        *,
-        tag: object,
-        partition: int = -1,
-    ) -> None:
-        if topic in self.refuses:
-            raise self.refuses[topic]
-        if topic in self.undelivered:
-            self._refused.append(Undelivered(tag, self.undelivered[topic], topic))
-        self.calls.append(Sent(topic, key, value, tuple(headers), partition))
-
-    def refused(self) -> list[Undelivered]:
-        found, self._refused = self._refused, []
-        return found
-
-    def start(self, _give_up: Callable[[], bool]) -> None:
-        self.calls.append("start")
-
-    def begin(self) -> None:
-        self.calls.append("begin")
-
-    def commit(self, offsets: Mapping[TopicPartition, int], group_metadata: Any) -> None:
-        self.calls.append(("commit", dict(offsets), group_metadata))
-        if self.commit_error is not None:
-            raise self.commit_error
-
-    def abort(self) -> None:
-        self.calls.append("abort")
-
-    def flush(self, _timeout_seconds: float = 0.0) -> bool:
-        self.calls.append("flush")
-        return self.flushes.pop(0) if len(self.flushes) > 1 else self.flushes[0]
-
-
-class FakeStretches:
-    """Reads what the test put on the partitions."""
-
-    found: ClassVar[list[tuple[TopicPartition, bytes | None]]]
-    asked: ClassVar[list[Mapping[TopicPartition, int]]]
-    error: ClassVar[Exception | None]
-
-    def __init__(self, _settings: Settings) -> None: ...
-
-    def keys(
-        self, starts: Mapping[TopicPartition, int], _timeout_seconds: float
-    ) -> list[tuple[TopicPartition, bytes | None]]:
-        self.asked.append(starts)
-        if self.error is not None:
-            raise self.error
-        return self.found
-
-
-@pytest.fixture(autouse=True)
-def fake_writers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "TransactionalWriter", FakeWriter)
-    monkeypatch.setattr(delivery, "_TURNS", ("",))
-    monkeypatch.setattr(at_least_once, "PlainWriter", FakeWriter)
-    monkeypatch.setattr(delivery, "StretchReader", FakeStretches)
-    FakeStretches.found, FakeStretches.asked, FakeStretches.error = [], [], None
-
-
-@pytest.fixture
-def assignment() -> Assignment:
-    parts = {
-        4: OwnedPartition(4, TopicPartition("schedules", 3), "topic-id", 100, AVRO),
-        5: OwnedPartition(5, TopicPartition("schedules", 0), "topic-id", 200, AVRO),
-        6: OwnedPartition(6, TopicPartition("more", 0), "other-id", 300, AVRO),
-    }
-    return Assignment("metadata", parts)
-
-
-def made(
-    kind: type[ExactlyOnce | AtLeastOnce],
-    assignment: Assignment,
-    settings: Settings = Settings(),  # noqa: B008 - it can't be changed
-) -> tuple[Any, FakeWriter]:
-    fires = kind(settings, assignment)
-    writer = fires._writer
-    assert isinstance(writer, FakeWriter)
-    return fires, writer
-
-
-def job(number: int = 4, offset: int = 7, topic: str = "target", *, again: bool = False) -> Job:
-    due = Due(number, b"id%d" % offset, offset, 0, b"encoded", HEADERS, again)
-    return Job(due, Schedule(0, topic, b"key", None if offset == 9 else b"value", HEADERS))
-
-
-def target(of: Job) -> Sent:
-    return Sent(of.schedule.topic, b"key", of.schedule.value, HEADERS, -1)
-
-
-def tombstone(of: Job, where: TopicPartition, topic_id: str) -> Sent:
-    return Sent(where[0], of.due.id, None, tuple(fired_headers(of.due.offset, topic_id)), where[1])
-
-
-SCHEDULES = TopicPartition("schedules", 3)
-BEFORE = Snapshot("metadata", {SCHEDULES: 90, TopicPartition("schedules", 0): 200})
+__all__ = ["assignment", "fake_writers"]
 
 
 def test_target_tombstone_and_offsets_are_one_transaction(assignment: Assignment) -> None:
@@ -246,13 +135,6 @@ def test_a_next_record_that_is_refused_takes_its_message_back(assignment: Assign
         fires.send([bad], BEFORE)
     assert writer.calls == ["begin", target(bad), "abort"]
     assert fires.refused() == [Refused(bad, error)]
-
-
-def test_at_least_once_a_next_record_that_is_refused_is_told(assignment: Assignment) -> None:
-    fires, writer = made(AtLeastOnce, assignment)
-    error = writer.refuses["schedules"] = UndeliverableError("too large", permanent=True)
-    bad = job()._replace(outcome=Outcome(again=HEADERS))
-    assert fires.send([bad], BEFORE) == [Refused(bad, error)]
 
 
 @pytest.mark.parametrize("topic", ["target", "schedules", "history"])
@@ -448,76 +330,3 @@ def test_a_dead_letter_is_the_record_whole_and_its_tombstone_follows(
     ]
     for each in (dead, keyless):
         assert tombstone(each, SCHEDULES, "topic-id") in writer.calls
-
-
-def test_at_least_once_the_tombstone_follows_the_acknowledgement(assignment: Assignment) -> None:
-    fires, writer = made(AtLeastOnce, assignment)
-    writer.flushes = [False, False, True]
-    writer.refuses["huge"] = UndeliverableError("too large")
-    writer.undelivered["forbidden"] = UndeliverableError("not authorised")
-    good, huge, forbidden, again = job(), job(4, 8, "huge"), job(4, 9, "forbidden"), job(again=True)
-    refused = fires.send([good, huge, forbidden, again], BEFORE)
-    assert [it.job for it in refused] == [huge, forbidden]
-    assert writer.calls == [
-        target(good),
-        target(forbidden),
-        Sent("schedules", b"id7", b"encoded", HEADERS, 3),
-        *["flush"] * 3,
-        tombstone(good, SCHEDULES, "topic-id"),
-        "flush",
-    ]
-
-
-def test_at_least_once_a_stop_ends_the_wait_for_acknowledgements(assignment: Assignment) -> None:
-    fires, writer = made(AtLeastOnce, assignment)
-    fires.start(lambda: True)
-    writer.flushes = [False]
-    with pytest.raises(RetriableKafkaError):
-        fires.send([job()], BEFORE)
-    assert writer.calls == ["start", target(job()), "flush"]
-
-
-def test_at_least_once_a_target_that_timed_out_is_not_fired(assignment: Assignment) -> None:
-    fires, writer = made(AtLeastOnce, assignment)
-    writer.undelivered["target"] = KafkaError("Producing failed: timed out (_MSG_TIMED_OUT)")
-    lost = job()
-    assert [it.job for it in fires.send([lost], BEFORE)] == [lost]
-    assert writer.calls == [target(lost), "flush"]
-
-
-def test_at_least_once_the_copy_follows_the_acknowledgement(
-    assignment: Assignment, caplog: pytest.LogCaptureFixture
-) -> None:
-    fires, writer = made(AtLeastOnce, assignment, Settings(history_topic="history"))
-    writer.undelivered["forbidden"] = UndeliverableError("not authorised")
-    good, forbidden = job(), job(4, 8, "forbidden")
-    assert [it.job for it in fires.send([good, forbidden], BEFORE)] == [forbidden]
-    assert [call if call == "flush" else call.topic for call in writer.calls] == [
-        *("target", "forbidden", "flush", "history", "flush", "schedules", "flush")
-    ]
-    writer.undelivered["history"] = UndeliverableError("too large", permanent=True)
-    writer.calls.clear()
-    assert fires.send([good, job(5)], BEFORE) == []
-    assert tombstone(good, SCHEDULES, "topic-id") in writer.calls
-    assert "the history has no copy of it: too large" in caplog.text
-
-
-def test_at_least_once_nothing_more_fires_before_the_copy_is_there(
-    assignment: Assignment, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(at_least_once, "_AGAIN_SECONDS", 0.0)
-    fires, writer = made(AtLeastOnce, assignment, Settings(history_topic="history"))
-    writer.undelivered["history"] = UndeliverableError("is away", "unacknowledged")
-    turns = iter([False, False, True])
-    fires.start(lambda: next(turns))
-    with pytest.raises(RetriableKafkaError, match="history"):
-        fires.send([job(), job(5)], BEFORE)
-    sent = [call.topic for call in writer.calls if isinstance(call, Sent)]
-    assert sent == ["target", "target"] + ["history"] * 6  # and no tombstone
-    assert caplog.text.count("nothing more fires before the history has its copy: is away") == 1
-    del writer.undelivered["history"]
-    writer.calls.clear()
-    assert fires.send([job()], BEFORE) == []
-    assert [call.topic for call in writer.calls if isinstance(call, Sent)] == [
-        *("target", "history", "schedules")
-    ]
