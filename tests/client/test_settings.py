@@ -30,7 +30,15 @@ def test_what_a_client_can_not_be_made_of() -> None:
         ScheduleClient("schedules", {**CONFIG, "security.protocol": "secret"})
 
 
-@pytest.mark.parametrize("producer", ["no producer", ck.SerializingProducer(CONFIG)])
+class AvroProducer(ck.Producer):
+    """As that of confluent_kafka.avro, which is old and warns of that."""
+
+    __module__ = "confluent_kafka.avro"
+
+
+@pytest.mark.parametrize(
+    "producer", ["no producer", ck.SerializingProducer(CONFIG), AvroProducer(CONFIG)]
+)
 def test_what_is_no_producer(producer: Any) -> None:
     with pytest.raises(RequestError, match=r"producer is a \w+: give a confluent_kafka.Producer"):
         ScheduleClient("schedules", CONFIG, producer=producer)
