@@ -25,6 +25,7 @@ from kms.schedule import Header, Schedule
 from kms.settings import Settings
 from kms.settings_values import FORMAT_OF
 from kms.store import Filter, Reader
+from kms.topics import missing_text
 
 _To = Annotated[
     str, typer.Option(parser=values.topic, metavar="TOPIC", help="The topic to send it to.")
@@ -203,9 +204,7 @@ def _only_topic(settings: Settings, on: str | None) -> str:
 def _must_exist(settings: Settings, topic: str) -> None:
     # Just to produce to it could create it, with a configuration that loses schedules.
     if Admin(settings).topics_patiently([topic])[topic] is None:
-        raise KmsError(
-            f"The schedule topic {topic} does not exist: python kms.py topics create {topic}"
-        )
+        raise KmsError(missing_text(topic))
 
 
 def _known(settings: Settings, schedule_id: bytes, on: str | None) -> list[TopicPartition]:

@@ -14,7 +14,7 @@ from typing import Self, TypeVar, Unpack
 
 from kms.client.asked import Asked, Recurring
 from kms.client.life import Life
-from kms.client.link import Link
+from kms.client.link import Link, or_raised
 from kms.client.requests import Entry, FormatName, Requests
 from kms.client.settings import requests_of, settings_of
 from kms.client.synchronous import GET_SECONDS, Id
@@ -120,7 +120,7 @@ class AsyncScheduleClient:
 
     async def _check(self) -> None:
         if not self._link.is_checked:
-            await asyncio.wrap_future(self._link.looked_up())
+            or_raised(await asyncio.wrap_future(self._link.looked_up()))
 
     async def _sent(self, entry: Entry) -> None:
         topic, (schedule_id, value, headers) = self._requests.topic, entry

@@ -15,6 +15,7 @@ from kms.kafka.murmur2 import java_partition
 from kms.kafka.reports import LATEST_SECONDS, Report, report_on, unacknowledged
 from kms.kafka.values import TopicPartition
 from kms.schedule import Header
+from kms.topics import missing_text
 
 Producer = ck.Producer
 
@@ -128,9 +129,7 @@ class JoinedWriter:
         with _errors(f"Looking up topic {topic}"):
             found = self._client.list_topics(timeout=_LOOK_UP_SECONDS).topics
         if topic not in found or not found[topic].partitions:
-            raise KafkaError(
-                f"The schedule topic {topic} does not exist: python kms.py topics create {topic}"
-            )
+            raise KafkaError(missing_text(topic))
         return len(found[topic].partitions)
 
 

@@ -19,6 +19,7 @@ from kms.repeats import Repeats, more
 from kms.schedule import Header
 from kms.settings import Settings
 from kms.times import iso_time
+from kms.topics import missing_text
 from kms.web.json_pages import complaint, exact, guarded, json_page
 from kms.web.order import ordered
 from kms.web.question import QuestionError, asked_topic
@@ -179,7 +180,7 @@ class Writing:
             return
         owned = {where.topic for where in self._view.owned().values()}
         if topic not in owned and self._admin.topics([topic])[topic] is None:
-            raise KafkaError(f"The schedule topic {topic} does not exist")
+            raise KafkaError(missing_text(topic))
         self._there.add(topic)
 
     @cached_property
