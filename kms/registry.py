@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 
 from kms.errors import CacheError
-from kms.formats import AwaitedSchemas, Schemas, SchemaSource, Texts
+from kms.formats import AwaitedSchemas, InTime, Schemas, SchemaSource, Texts
 from kms.settings import Settings
 from kms.store import Reader
 
@@ -23,6 +23,14 @@ def schemas_of(settings: Settings, known: Mapping[int, Texts] | None = None) -> 
     """
     source = _source(settings)
     return None if source is None else Schemas(source, known)
+
+
+def schemas_in_time(settings: Settings, seconds: float) -> Schemas | None:
+    """The same for who writes and can't wait: what to write with is there in so many seconds."""
+    urls = len((settings.kms_schema_registry_url or "").split(","))
+    # It takes two questions at most, and one that does not answer shall leave time for the next.
+    source = _source(settings, seconds / (2 * urls))
+    return None if source is None else Schemas(InTime(source, seconds))
 
 
 @contextmanager

@@ -11,10 +11,11 @@ from http import HTTPStatus
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from kms.errors import KafkaError, KmsError, RegistryAwayError, UndeliverableError
-from kms.formats import Schemas, formats_of
+from kms.formats import formats_of
 from kms.http_limits import CONNECTIONS, BodyError
 from kms.http_port import NO_CHANGES, Change, Changes, Page, Request
 from kms.kafka import Admin, Sender, TopicPartition
+from kms.registry import schemas_in_time
 from kms.repeats import Repeats, more
 from kms.schedule import Header
 from kms.settings import Settings
@@ -27,8 +28,9 @@ from kms.web.view import BusyError, View
 
 # Together shorter than the port keeps a connection: the answer shall still arrive. That a record
 # is given up is noticed a second late.
-_LOOK_SECONDS = 3.0
-_SEND_SECONDS = 5.0
+_REGISTRY_SECONDS = 2.0
+_LOOK_SECONDS = 2.0
+_SEND_SECONDS = 4.5
 # While Kafka is away each of them takes these seconds: there is still room for who asks for health.
 _AT_ONCE = CONNECTIONS // 2
 _ANY_PARTITION = -1
@@ -39,14 +41,16 @@ _log = logging.getLogger(__name__)
 class Writing:
     """What writes schedule records for whoever has the token; safe from any thread.
 
-    Its producer is made with the first record. ``close`` ends it, and not ``schemas``, which are
-    the service's.
+    Its producer is made with the first record. ``close`` ends it.
     """
 
-    def __init__(self, view: View, schemas: Schemas | None = None) -> None:
+    def __init__(self, view: View) -> None:
         self._view = view
         self._settings: Settings = view.settings
-        self._forms = formats_of(self._settings.formats, schemas)
+        may_write = self._settings.kms_http_token is not None
+        # Not the service's, which is more patient.
+        self._schemas = schemas_in_time(self._settings, _REGISTRY_SECONDS) if may_write else None
+        self._forms = formats_of(self._settings.formats, self._schemas)
         self._there: set[str] = set()
         self._room = threading.BoundedSemaphore(_AT_ONCE)
         self._making = threading.Lock()
@@ -68,6 +72,8 @@ class Writing:
         with self._making:
             if self._sender is not None:
                 self._sender.close()
+        if self._schemas is not None:
+            self._schemas.close()
 
     def _refused(self, request: Request) -> Page | None:
         token = self._settings.kms_http_token

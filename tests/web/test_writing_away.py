@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import ctypes
 import json
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,28 @@ def test_everybody_has_an_answer(
     assert CONNECTIONS // 4 < MANY - len(busy) < CONNECTIONS
     (said,) = [it for it in caplog.messages if "that came by HTTP was not written" in it]
     assert ("Writing to" if owned else "Looking up") in said
+
+
+def test_a_registry_that_is_silent_is_not_awaited_for_long(tmp_path: Path) -> None:
+    """At each of its two addresses."""
+    with ExitStack() as exits:
+        silent = [exits.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
+        urls = ",".join(f"http://127.0.0.1:{it.getsockname()[1]}" for it in silent)
+        site = exits.enter_context(
+            served(
+                tmp_path,
+                kms_http_token=SecretStr(TOKEN),
+                registry_schedule_topics=("registered",),
+                kms_schema_registry_url=urls,
+            )
+        )
+        exits.enter_context(closing(site.writing))
+        started = time.monotonic()
+        body = json.dumps({**json.loads(BODY), "topic": "registered"}).encode()
+        answer = site.get("/schedules", "POST", data=body, headers=ALLOWED)
+        assert time.monotonic() - started < REQUEST_SECONDS / 2
+        assert answer.status == 503
+        assert answer.json["error"].startswith("the schema registry")
 
 
 def test_a_producer_that_is_over_is_made_anew(tmp_path: Path) -> None:
