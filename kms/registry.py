@@ -10,9 +10,6 @@ from kms.formats import AwaitedSchemas, InTime, Schemas, SchemaSource, Texts
 from kms.settings import Settings
 from kms.store import Reader
 
-# Those that say how to reach it.
-SETTINGS = tuple(f"kms_schema_registry_{each}" for each in ("url", "user", "password", "ca"))
-
 _LOOK_SECONDS = 3.0  # somebody waits for it
 
 

@@ -19,11 +19,10 @@ from kms.errors import CacheError, FormatError, KmsError, RequestError, Settings
 from kms.formats import USUAL, Body, formats_of
 from kms.kafka import Admin, Sender, TopicPartition
 from kms.occurrences import outcome
-from kms.registry import SETTINGS as REGISTRY
 from kms.registry import schemas_to_write
 from kms.schedule import Header, Schedule
 from kms.settings import Settings
-from kms.settings_values import FORMAT_OF
+from kms.settings_values import FORMAT_OF, REGISTRY
 from kms.store import Filter, Reader
 from kms.topics import missing_text
 
