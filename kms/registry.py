@@ -31,14 +31,14 @@ def schemas_in_time(settings: Settings, seconds: float) -> Schemas | None:
 
 
 @contextmanager
-def schemas_to_write(settings: Settings) -> Iterator[Schemas | None]:
-    """The same as long as they are needed."""
-    schemas = schemas_of(settings)
-    try:
+def schemas_to_write(settings: Settings) -> Iterator[AwaitedSchemas | None]:
+    """For one record to write; None if no topic needs any. Raises SettingsError."""
+    source = _source(settings)
+    if source is None:
+        yield None
+        return
+    with closing(AwaitedSchemas(source)) as schemas:
         yield schemas
-    finally:
-        if schemas is not None:
-            schemas.close()
 
 
 @contextmanager
