@@ -112,7 +112,11 @@ class Sender:
         """Wait for the answers that are still to come, and end."""
         with self._producing:
             self._is_closed = True
-        self._serve(self._client.flush, self.longest_seconds)
+        deadline = time.monotonic() + self.longest_seconds
+        while len(self._client) > 0 and (left := deadline - time.monotonic()) > 0:
+            self._serve(self._client.flush, left)
+            if self._broken is not None:
+                self._closing.wait(_FULL_SECONDS)  # to say so ends a flush at once, each time
         self._closing.set()
         self._reports.join()
 

@@ -201,8 +201,9 @@ class Writing:
             if self._sender is None:
                 self._sender = Sender(self._settings, _SEND_SECONDS)
             sender = self._sender
-        if broken is not None:  # not with the lock: others still wait for what it says of theirs
-            broken.close()
+        if broken is not None:
+            # Others still wait for what it says of theirs; this request and its lock don't.
+            threading.Thread(target=broken.close, name="broken-producer", daemon=True).start()
         return sender
 
     def _unwritten(self, error: KmsError) -> Page:
