@@ -1,7 +1,8 @@
 """The client for asyncio.
 
 Not on confluent-kafka's own AIOProducer, which takes no headers and holds a lone record back for
-its batch: the reports of the ordinary producer become futures, so that no call holds a thread.
+its batch: the reports of the ordinary producer become futures, so that who waits for one holds no
+thread. What asks a registry, and ``get``, holds one.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ _FULL_SECONDS = 0.01
 class AsyncScheduleClient:
     """``ScheduleClient`` with methods to be awaited; see there.
 
-    Many may be awaited at once. One that is cancelled may have been written all the same. There
-    is no ``producer``: within a transaction of the caller's, a ``ScheduleClient`` waits for nothing
-    but the first call's look-up.
+    Many may be awaited at once. One that is cancelled may have been written all the same. To make
+    one waits for the first token of an ``oauth_cb``. There is no ``producer``: within a transaction
+    of the caller's a ``ScheduleClient`` waits for the first call's look-up, for a registry where
+    the schemas are in one, and while the producer's queue is full, else for nothing.
     """
 
     def __init__(
