@@ -6,12 +6,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 
 from kms.errors import CacheError
-from kms.formats import AwaitedSchemas, Schemas, SchemaSource, Texts
+from kms.formats import AwaitedSchemas, InTime, Schemas, SchemaSource, Texts
 from kms.settings import Settings
 from kms.store import Reader
-
-# Those that say how to reach it.
-SETTINGS = tuple(f"kms_schema_registry_{each}" for each in ("url", "user", "password", "ca"))
 
 _LOOK_SECONDS = 3.0  # somebody waits for it
 
@@ -25,15 +22,23 @@ def schemas_of(settings: Settings, known: Mapping[int, Texts] | None = None) -> 
     return None if source is None else Schemas(source, known)
 
 
+def schemas_in_time(settings: Settings, seconds: float) -> Schemas | None:
+    """The same for who writes and can't wait: what to write with is there in so many seconds."""
+    urls = len((settings.kms_schema_registry_url or "").split(","))
+    # It takes two questions at most, and one that does not answer shall leave time for the next.
+    source = _source(settings, seconds / (2 * urls))
+    return None if source is None else Schemas(InTime(source, seconds))
+
+
 @contextmanager
-def schemas_to_write(settings: Settings) -> Iterator[Schemas | None]:
-    """The same as long as they are needed."""
-    schemas = schemas_of(settings)
-    try:
+def schemas_to_write(settings: Settings) -> Iterator[AwaitedSchemas | None]:
+    """For one record to write; None if no topic needs any. Raises SettingsError."""
+    source = _source(settings)
+    if source is None:
+        yield None
+        return
+    with closing(AwaitedSchemas(source)) as schemas:
         yield schemas
-    finally:
-        if schemas is not None:
-            schemas.close()
 
 
 @contextmanager

@@ -83,7 +83,7 @@ class Service:
                 {worker.name: worker.heartbeat for worker in self.workers},
                 stopping=lambda: any(worker.stopping.is_set() for worker in self.workers),
             )
-            writing = exits.enter_context(closing(Writing(self._view, schemas)))
+            writing = exits.enter_context(closing(Writing(self._view)))
             page = MetricsPage(FiguresCollector(*figures, metrics_reader, self._gate))
             self.web = WebServer(settings, pages(self._view, page), writing.changes())
             exits.callback(self.web.stop)

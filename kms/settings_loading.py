@@ -27,11 +27,13 @@ def load_settings(
     flags: Mapping[str, object] | None = None,
     environment: Mapping[str, str] | None = None,
     required: Collection[str] = (),
+    only: Collection[str] | None = None,
 ) -> Settings:
     """The settings from flags (by setting name; None is not given), environment and file.
 
-    ``required`` names settings that have no default and are needed here. Raises one SettingsError
-    with a line for each problem, which names the setting in the form in which it was given.
+    ``required`` names settings that have no default and are needed here; where ``only`` names some,
+    the others keep their defaults, whatever is given. Raises one SettingsError with a line for
+    each problem, which names the setting in the form in which it was given.
     """
     flags = dict(flags or {})
     environment = os.environ if environment is None else environment
@@ -39,13 +41,13 @@ def load_settings(
     problems: list[str] = []
     sources: list[Source] = [
         FlagSource(Settings, flags),
-        EnvironmentSource(Settings, environment),
+        EnvironmentSource(Settings, environment if only is None else _those(environment, only)),
     ]
+    path = (file_variable or None) if file_flag is None else str(file_flag)
+    origin = sources[1 if file_flag is None else 0].origin("config")
     try:
-        if file_flag is not None:
-            sources.append(FileSource(Settings, Path(str(file_flag)), "the flag --config"))
-        elif file_variable:
-            sources.append(FileSource(Settings, Path(file_variable), sources[1].origin("config")))
+        if path is not None:
+            sources.append(FileSource(Settings, Path(path), origin, only))
     except SettingsError as error:
         problems.append(str(error))
         required = ()  # what seems to be missing may be in the file
@@ -66,3 +68,9 @@ def load_settings(
 def _is_given(name: str, origins: Mapping[str, object]) -> bool:
     names = FORMAT_OF if name in FORMAT_OF else [name]
     return any(each in origins for each in names)
+
+
+def _those(environment: Mapping[str, str], only: Collection[str]) -> dict[str, str]:
+    """The variables of some settings."""
+    names = {variable_of(name) for name in only}
+    return {it: text for it, text in environment.items() if it.removesuffix("_FILE") in names}

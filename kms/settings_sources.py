@@ -10,7 +10,7 @@ NAME_FILE, the path of a file that holds it; as a flag only the latter.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -150,10 +150,17 @@ class EnvironmentSource(EnvSettingsSource):
 class FileSource(TomlConfigSettingsSource):
     """A TOML file: settings by name, and a table ``[kafka]`` of librdkafka's properties.
 
-    ``file_origin`` says who named the file. Raises SettingsError if it can't be read.
+    ``file_origin`` says who named the file; of ``only`` some settings nothing else is looked at.
+    Raises SettingsError if it can't be read.
     """
 
-    def __init__(self, settings_class: type[BaseSettings], path: Path, file_origin: str) -> None:
+    def __init__(
+        self,
+        settings_class: type[BaseSettings],
+        path: Path,
+        file_origin: str,
+        only: Collection[str] | None = None,
+    ) -> None:
         self.problems: list[str] = []
         self.ignored: list[str] = []
         self._path = path
@@ -168,6 +175,12 @@ class FileSource(TomlConfigSettingsSource):
         except ValueError as error:  # TOMLDecodeError, which has the line, or UnicodeDecodeError
             reason = "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
             raise SettingsError(f"{complaint}which is no TOML: {reason}.") from None
+        if only is not None:
+            self.init_kwargs = {
+                name: value
+                for name, value in self.init_kwargs.items()
+                if name.removesuffix("_file") in only
+            }
         self._read.settings(self.init_kwargs)
         if "kafka" in self.init_kwargs:
             self.init_kwargs["kafka"] = self._properties(self.init_kwargs["kafka"])

@@ -34,6 +34,8 @@ FORMAT_OF: Mapping[str, str] = {
     "header_schedule_topics": "headers",
     "registry_schedule_topics": "registry",
 }
+# Those that say how to reach the schema registry.
+REGISTRY = tuple(f"kms_schema_registry_{each}" for each in ("url", "user", "password", "ca"))
 
 _SHORTEST_TOKEN = 16
 _RATE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,3})?")

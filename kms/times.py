@@ -116,6 +116,11 @@ def iso_time(epoch_ms: int) -> str | None:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def time_text(epoch_ms: int) -> str:
+    """A time as ``parse_time`` reads it: in digits, or where these say none, before 1970, ISO."""
+    return str(epoch_ms) if epoch_ms >= 0 else iso_time(epoch_ms) or str(epoch_ms)
+
+
 def _epoch_ms(moment: datetime) -> int:
     return (moment - _EPOCH) // _MILLISECOND  # in whole numbers: floats round
 

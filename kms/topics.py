@@ -45,6 +45,11 @@ def check_topic_name(name: str) -> str:
     return name
 
 
+def missing_text(topic: str) -> str:
+    """What to say where a schedule topic is to be written to, and is not there."""
+    return f"The schedule topic {topic} does not exist: python kms.py topics create {topic}"
+
+
 def recommended_config() -> dict[str, str]:
     """The recommended configuration by name, to create a topic with."""
     return {each.name: each.value for each in RECOMMENDATIONS}

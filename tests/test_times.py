@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kms.times import Duration, duration_text, iso_time, now_ms, parse_duration, parse_time
+from kms.times import (
+    Duration,
+    duration_text,
+    iso_time,
+    now_ms,
+    parse_duration,
+    parse_time,
+    time_text,
+)
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LAST_MS = 253_402_300_799_999  # the last one of the year 9999
@@ -87,7 +95,7 @@ class TestTime:
         text = iso_time(epoch_ms)
         assert text is not None
         assert text.endswith("Z")
-        assert parse_time(text) == epoch_ms
+        assert parse_time(text) == parse_time(time_text(epoch_ms)) == epoch_ms
 
     @given(st.integers(-(2**63), 2**63 - 1))
     def test_any_number_of_a_record_can_be_shown(self, epoch_ms: int) -> None:

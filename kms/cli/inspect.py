@@ -17,10 +17,9 @@ from kms.errors import KmsError
 from kms.formats import AwaitedSchemas, Format, formats_of
 from kms.pauses import named_target, resuming
 from kms.refold import Told
-from kms.registry import SETTINGS as REGISTRY
 from kms.registry import schemas_to_look
 from kms.settings import Settings
-from kms.settings_values import FORMAT_OF
+from kms.settings_values import FORMAT_OF, REGISTRY
 from kms.store import By, Filter, Pending, Reader
 
 _TIME = "ISO 8601, epoch milliseconds, or from now on 5m, 2h30m, 3d."

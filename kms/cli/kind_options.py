@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal, TypeVar
 
 import typer
@@ -14,7 +15,6 @@ from kms import times
 from kms.errors import BadHeaderError
 from kms.kind_texts import name_of, own_words
 from kms.kinds import COUNT, CRON, EVERY, EXPIRES, MISSED, TIMEZONE, UNTIL, WINDOW, kind_of
-from kms.occurrences import due_of
 from kms.schedule import Header
 
 Result = TypeVar("Result")
@@ -76,19 +76,26 @@ def with_kinds(function: Callable[..., Result]) -> Callable[..., Result]:
     return command
 
 
-def timed(kind: Sequence[Header], schedule_id: bytes, said_ms: int | None) -> tuple[int, int]:
-    """The time for the record to say, and when it is due then; both in epoch ms.
+def timed(kind: Sequence[Header], said_ms: int | None) -> int:
+    """The time for the record to say, in epoch ms.
 
     ``said_ms`` is what was said, which may be nothing of what recurs. Raises BadParameter where
     that, or a kind, makes no sense.
     """
-    try:
+    with kind_errors():
         asked = kind_of(kind)
-        if said_ms is None:
-            if asked is None or asked.recurrence is None:
-                raise typer.BadParameter("give exactly one of them.", param_hint="--at, --in")
-            said_ms = times.now_ms() + (asked.recurrence.every_ms or 0)
-        return said_ms, due_of(asked, schedule_id, said_ms)
+    if said_ms is not None:
+        return said_ms
+    if asked is None or asked.recurrence is None:
+        raise typer.BadParameter("give exactly one of them.", param_hint="--at, --in")
+    return times.now_ms() + (asked.recurrence.every_ms or 0)
+
+
+@contextmanager
+def kind_errors() -> Iterator[None]:
+    """Say in the words of the options what is wrong with a kind."""
+    try:
+        yield
     except BadHeaderError as error:
         raise typer.BadParameter(f"{own_words(error, '--')}.") from None
 

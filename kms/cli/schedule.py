@@ -13,18 +13,25 @@ import typer
 
 from kms import times
 from kms.cli import values
-from kms.cli.kind_options import timed, with_kinds
+from kms.cli.kind_options import kind_errors, timed, with_kinds
 from kms.cli.options import with_settings
-from kms.errors import CacheError, FormatError, KmsError, RequestError, SettingsError
-from kms.formats import USUAL, Body, formats_of
+from kms.errors import (
+    BadHeaderError,
+    CacheError,
+    FormatError,
+    KmsError,
+    RequestError,
+    SettingsError,
+)
+from kms.formats import USUAL, formats_of
 from kms.kafka import Admin, Sender, TopicPartition
 from kms.occurrences import outcome
-from kms.registry import SETTINGS as REGISTRY
 from kms.registry import schemas_to_write
-from kms.schedule import Header, Schedule
+from kms.schedule import Header, Record, Schedule
 from kms.settings import Settings
-from kms.settings_values import FORMAT_OF
+from kms.settings_values import FORMAT_OF, REGISTRY
 from kms.store import Filter, Reader
+from kms.topics import missing_text
 
 _To = Annotated[
     str, typer.Option(parser=values.topic, metavar="TOPIC", help="The topic to send it to.")
@@ -107,14 +114,14 @@ def schedule(
     if value is not None and value_file is not None:
         raise typer.BadParameter("give one of them.", param_hint="--value, --value-file")
     new_id = schedule_id or str(uuid.uuid4()).encode()
-    time_ms, due_ms = timed(kind, new_id, _said_ms(at, in_))
+    time_ms = timed(kind, _said_ms(at, in_))
     body = value_file.read() if value_file is not None else value
     wanted = Schedule(time_ms, to, key or b"", body, _headers(header or []))
     topic = _only_topic(settings, on)
-    record = _record(settings, topic, wanted)
+    record, due_ms = _record(settings, topic, new_id, wanted, kind)
     _must_exist(settings, topic)
     with closing(Sender(settings)) as sender:
-        sender.send(topic, new_id, record.value, headers=(*record.headers, *kind))
+        sender.send(topic, new_id, record.value, headers=record.headers)
     _say_if_past(kind, due_ms)
     typer.echo(new_id)
 
@@ -164,10 +171,19 @@ def _said_ms(at: int | None, in_: int | None) -> int | None:
     return at if in_ is None else times.now_ms() + in_
 
 
-def _record(settings: Settings, topic: str, wanted: Schedule) -> Body:
-    with schemas_to_write(settings) as schemas:
+def _record(
+    settings: Settings, topic: str, schedule_id: bytes, wanted: Schedule, kind: Sequence[Header]
+) -> tuple[Record, int]:
+    """The record to write, and when the service will see it due: it may have whole seconds only."""
+    with schemas_to_write(settings) as schemas, kind_errors():
+        form = formats_of(settings.formats, schemas).get(topic, USUAL)
         try:
-            return formats_of(settings.formats, schemas).get(topic, USUAL).encode(wanted)
+            body = form.encode(wanted)
+            headers = (*body.headers, *kind)
+            record = Record(0, schedule_id, body.value, headers, times.now_ms())
+            return record, form.due_of(record)
+        except BadHeaderError:
+            raise
         except FormatError as error:
             raise RequestError(f"This can't be written to {topic}: {error}.") from error
 
@@ -203,9 +219,7 @@ def _only_topic(settings: Settings, on: str | None) -> str:
 def _must_exist(settings: Settings, topic: str) -> None:
     # Just to produce to it could create it, with a configuration that loses schedules.
     if Admin(settings).topics_patiently([topic])[topic] is None:
-        raise KmsError(
-            f"The schedule topic {topic} does not exist: python kms.py topics create {topic}"
-        )
+        raise KmsError(missing_text(topic))
 
 
 def _known(settings: Settings, schedule_id: bytes, on: str | None) -> list[TopicPartition]:

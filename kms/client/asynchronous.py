@@ -1,7 +1,8 @@
 """The client for asyncio.
 
 Not on confluent-kafka's own AIOProducer, which takes no headers and holds a lone record back for
-its batch: the reports of the ordinary producer become futures, so that no call holds a thread.
+its batch: the reports of the ordinary producer become futures, so that who waits for one holds no
+thread. What asks a registry, and ``get``, holds one.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Self, TypeVar, Unpack
 
 from kms.client.asked import Asked, Recurring
 from kms.client.life import Life
-from kms.client.link import Link
+from kms.client.link import Link, or_raised
 from kms.client.requests import Entry, FormatName, Requests
 from kms.client.settings import requests_of, settings_of
 from kms.client.synchronous import GET_SECONDS, Id
@@ -32,9 +33,10 @@ _FULL_SECONDS = 0.01
 class AsyncScheduleClient:
     """``ScheduleClient`` with methods to be awaited; see there.
 
-    Many may be awaited at once. One that is cancelled may have been written all the same. There
-    is no ``producer``: within a transaction of the caller's, a ``ScheduleClient`` waits for nothing
-    but the first call's look-up.
+    Many may be awaited at once. One that is cancelled may have been written all the same. To make
+    one waits for the first token of an ``oauth_cb``. There is no ``producer``: within a transaction
+    of the caller's a ``ScheduleClient`` waits for the first call's look-up, for a registry where
+    the schemas are in one, and while the producer's queue is full, else for nothing.
     """
 
     def __init__(
@@ -120,7 +122,7 @@ class AsyncScheduleClient:
 
     async def _check(self) -> None:
         if not self._link.is_checked:
-            await asyncio.wrap_future(self._link.looked_up())
+            or_raised(await asyncio.wrap_future(self._link.looked_up()))
 
     async def _sent(self, entry: Entry) -> None:
         topic, (schedule_id, value, headers) = self._requests.topic, entry

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from concurrent.futures import Future
 
@@ -11,6 +12,9 @@ from kms.errors import KmsError
 from kms.kafka import Admin, TopicInfo, TopicPartition, java_partition, read_partition
 from kms.schedule import Record, Row, Schedule, fold
 from kms.settings import Settings
+from kms.topics import missing_text
+
+Found = TopicInfo | BaseException
 
 
 class Link:
@@ -20,7 +24,7 @@ class Link:
         self._settings = settings
         self._requests = requests
         self._lock = threading.Lock()
-        self._looking: Future[TopicInfo] | None = None
+        self._looking: Future[Found] | None = None
 
     @property
     def is_checked(self) -> bool:
@@ -32,22 +36,23 @@ class Link:
 
         Just to produce to it could create it, with a configuration that loses schedules.
         """
-        return self.looked_up().result()
+        return or_raised(self.looked_up().result())
 
-    def looked_up(self) -> Future[TopicInfo]:
-        """The same to come: one look-up for all who ask meanwhile, and so is its failure.
+    def looked_up(self) -> Future[Found]:
+        """The same to come, for ``or_raised``: one look-up for all who ask meanwhile.
 
-        After that a new one begins with the next call.
+        So is its failure: after that a new one begins with the next call.
         """
         with self._lock:
             looking = self._looking
             if looking is None or (looking.done() and not _has_answered(looking)):
-                looking = self._looking = Future()
+                looking = Future()
                 looking.set_running_or_notify_cancel()  # who gives up does so for itself only
                 # A daemon: a process that ends does not wait for it.
                 threading.Thread(
                     target=self._look_up, args=(looking,), name="look-up", daemon=True
                 ).start()
+                self._looking = looking  # not before there is a thread, which may be one too many
             return looking
 
     def pending(self, schedule_id: str | bytes, timeout_seconds: float) -> Schedule | None:
@@ -64,20 +69,27 @@ class Link:
             return None
         return form.decode(Record(row.offset, wanted, row.value, row.headers, row.written_ms))
 
-    def _look_up(self, looking: Future[TopicInfo]) -> None:
+    def _look_up(self, looking: Future[Found]) -> None:
         topic = self._requests.topic
         try:
             info = Admin(self._settings).topics_patiently([topic])[topic]
             if info is None:
-                raise KmsError(
-                    f"The schedule topic {topic} does not exist: "
-                    f"python kms.py topics create {topic}"
-                )
-        except BaseException as error:  # noqa: BLE001 - raised by check
-            looking.set_exception(error)
+                raise KmsError(missing_text(topic))
+        except BaseException as error:  # noqa: BLE001 - raised by or_raised
+            looking.set_result(error)
         else:
             looking.set_result(info)
 
 
-def _has_answered(looking: Future[TopicInfo]) -> bool:
-    return looking.done() and looking.exception() is None
+def or_raised(found: Found) -> TopicInfo:
+    """What a look-up found; an error is a new one for each who asks.
+
+    One for all would gather the traceback of everybody who raises it.
+    """
+    if isinstance(found, BaseException):
+        raise copy.copy(found) from found
+    return found
+
+
+def _has_answered(looking: Future[Found]) -> bool:
+    return looking.done() and not isinstance(looking.result(), BaseException)

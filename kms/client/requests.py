@@ -14,8 +14,8 @@ from kms.client.values import (
     When,
     bytes_of,
     count_of,
-    due_ms_of,
     duration_ms_of,
+    epoch_ms_of,
     headers_of,
     id_of,
     topic_of,
@@ -73,7 +73,7 @@ class Requests:
 
     def at(self, when: When, asked: Asked) -> Entry:
         """Once, at a time."""
-        return self._entry(due_ms_of(when, "when"), given("at", asked, Asked))
+        return self._entry(epoch_ms_of(when, "when"), given("at", asked, Asked))
 
     def after(self, delay: timedelta | float, asked: Asked) -> Entry:
         """Once, so long from now."""
@@ -89,7 +89,7 @@ class Requests:
             raise RequestError(f"interval is {interval!r}, which is less than a second.")
         asked = given("every", asked, Recurring)
         first = asked.get("first")
-        first_ms = times.now_ms() + interval_ms if first is None else due_ms_of(first, "first")
+        first_ms = times.now_ms() + interval_ms if first is None else epoch_ms_of(first, "first")
         kind = EVERY, times.duration_text(interval_ms).encode()
         return self._entry(first_ms, asked, kind, *_again(asked))
 
@@ -97,7 +97,7 @@ class Requests:
         """Again and again, whenever a cron expression says."""
         asked = given("cron", asked, Recurring)
         first = asked.get("first")
-        first_ms = times.now_ms() if first is None else due_ms_of(first, "first")
+        first_ms = times.now_ms() if first is None else epoch_ms_of(first, "first")
         kind = CRON, utf8(expression, "The cron expression")
         return self._entry(first_ms, asked, kind, *_again(asked))
 
@@ -133,7 +133,7 @@ def _kind(asked: Asked) -> Iterator[Header]:
     if isinstance(expires, timedelta):
         yield EXPIRES, times.duration_text(duration_ms_of(expires, "expires")).encode()
     elif expires is not None:
-        yield EXPIRES, b"%d" % due_ms_of(expires, "expires")
+        yield EXPIRES, times.time_text(epoch_ms_of(expires, "expires")).encode()
     if window is not None:
         yield WINDOW, times.duration_text(duration_ms_of(window, "window")).encode()
 
@@ -144,7 +144,7 @@ def _again(asked: Recurring) -> Iterator[Header]:
     if timezone is not None:
         yield TIMEZONE, zone_of(timezone)
     if until is not None:
-        yield UNTIL, b"%d" % due_ms_of(until, "until")
+        yield UNTIL, times.time_text(epoch_ms_of(until, "until")).encode()
     if count is not None:
         yield COUNT, count_of(count)
     if missed is not None:

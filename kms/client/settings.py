@@ -12,7 +12,7 @@ from kms.errors import SettingsError
 from kms.kafka_properties import KafkaProperties, is_owned, setting_instead_of
 from kms.settings import Settings
 from kms.settings_loading import load_settings
-from kms.settings_values import FORMAT_OF
+from kms.settings_values import FORMAT_OF, REGISTRY
 
 _SETTINGS = ("kafka_brokers", "security_protocol")  # which have properties of their own
 _USUAL_FORMAT = "avro"
@@ -33,6 +33,18 @@ def settings_of(config: Mapping[str, object] | None) -> Settings:
     Raises SettingsError.
     """
     return load_settings() if config is None else _settings(config)
+
+
+def settings_to_join(topic: str, wanted: str | None) -> Settings:
+    """Those to write to a topic with somebody else's producer, out of environment and file.
+
+    That is its format, if none is wanted, and the registry where it is that: nothing else is read,
+    nor can it be wrong. Raises SettingsError.
+    """
+    settings = Settings() if wanted is not None else load_settings(only=FORMAT_OF)
+    if "registry" not in (wanted, settings.formats.get(topic)):
+        return settings
+    return load_settings(only=(*REGISTRY, *(FORMAT_OF if wanted is None else ())))
 
 
 def requests_of(topic: str, wanted: str | None, settings: Settings) -> Requests:

@@ -11,7 +11,7 @@ from kms.client.asked import Asked, Recurring
 from kms.client.life import Life
 from kms.client.link import Link
 from kms.client.requests import Entry, FormatName, Requests
-from kms.client.settings import requests_of, settings_of
+from kms.client.settings import requests_of, settings_of, settings_to_join
 from kms.client.values import Text, When
 from kms.errors import RequestError
 from kms.kafka import JoinedWriter, Producer, Sender
@@ -33,8 +33,9 @@ class ScheduleClient:
     block, ends it.
 
     With ``producer``, a Producer of the caller's, that one writes. Within a transaction of its
-    nothing is awaited: the schedules are there when the caller commits, not if it aborts.
-    ``get`` then needs a ``config`` too.
+    nothing is awaited: the schedules are there when the caller commits, not if it aborts. Without
+    one each call waits for what the producer's own ``acks`` ask for. Of the settings only the
+    topic's format is read then, where ``format`` does not say it; ``get`` needs a ``config``.
     """
 
     def __init__(
@@ -45,7 +46,8 @@ class ScheduleClient:
         format: FormatName | None = None,  # noqa: A002 - what it is called everywhere
         producer: Producer | None = None,
     ) -> None:
-        settings = settings_of(config)
+        joins_only = producer is not None and config is None
+        settings = settings_to_join(topic, format) if joins_only else settings_of(config)
         self._life = Life()
         self._requests = requests_of(topic, format, settings)
         self._joined = None if producer is None else JoinedWriter(producer)

@@ -18,7 +18,7 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
 
-def due_ms_of(when: When, what: str) -> int:
+def epoch_ms_of(when: When, what: str) -> int:
     """Epoch ms of a time; the next whole one of a datetime that is finer, for none is early."""
     if isinstance(when, datetime):
         if when.utcoffset() is None:
@@ -32,7 +32,7 @@ def due_ms_of(when: When, what: str) -> int:
             f"{what} is {when!r}: give an aware datetime, or whole milliseconds since 1970."
         )
     if not times.LEAST_MS <= when <= times.MOST_MS:
-        raise RequestError(f"{what} is {when}, which has more than 64 bits.")
+        raise RequestError(f"{what} is {_shown(when)}, which has more than 64 bits.")
     return when
 
 
@@ -43,7 +43,7 @@ def duration_ms_of(duration: timedelta | float, what: str) -> int:
             raise TypeError
         found = duration if isinstance(duration, timedelta) else timedelta(seconds=duration)
     except (TypeError, ValueError, OverflowError):  # NaN and infinity, too
-        raise RequestError(f"{what} is {duration!r}: give seconds, or a timedelta.") from None
+        raise RequestError(f"{what} is {_shown(duration)}: give seconds, or a timedelta.") from None
     if found < timedelta(0):
         raise RequestError(f"{what} is {duration!r}, which is less than nothing.")
     whole, rest = divmod(found, _MILLISECOND)
@@ -89,8 +89,8 @@ def zone_of(timezone: str | ZoneInfo) -> bytes:
 
 def count_of(count: int) -> bytes:
     """How many times."""
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise RequestError(f"count is {count!r}: give a whole number, 1 or more.")
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= times.MOST_MS:
+        raise RequestError(f"count is {_shown(count)}: give a whole number, 1 or more.")
     return b"%d" % count
 
 
@@ -111,6 +111,14 @@ def utf8(text: str, what: str) -> bytes:
         return text.encode()
     except UnicodeEncodeError:
         raise RequestError(f"{what} holds half a character, which UTF-8 can't say.") from None
+
+
+def _shown(value: object) -> str:
+    """What was given; Python itself refuses to write a number of more than 4,300 digits."""
+    try:
+        return repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
 
 
 def _header_name(name: str) -> str:

@@ -8,6 +8,7 @@ from kms.formats.avro import SCHEMA, Avro, schema_json
 from kms.formats.awaited import AwaitedSchemas
 from kms.formats.format import Body, Format
 from kms.formats.headers import Headers
+from kms.formats.in_time import InTime
 from kms.formats.json import Json
 from kms.formats.kinds import Kinds
 from kms.formats.registry import Registry
@@ -23,6 +24,7 @@ __all__ = [
     "Body",
     "Format",
     "Headers",
+    "InTime",
     "Json",
     "Kinds",
     "Registry",

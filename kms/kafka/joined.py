@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import confluent_kafka as ck
 
 from kms.errors import KafkaError, RequestError
 from kms.kafka.errors import kafka_errors, translated
 from kms.kafka.murmur2 import java_partition
-from kms.kafka.reports import Report, report_on, unacknowledged
+from kms.kafka.reports import LATEST_SECONDS, Report, report_on, unacknowledged
 from kms.kafka.values import TopicPartition
 from kms.schedule import Header
+from kms.topics import missing_text
 
 Producer = ck.Producer
 
 _LOOK_UP_SECONDS = 10.0
 _FULL_SECONDS = 0.1
-_ANSWER_SECONDS = 25.0
 _POLL_SECONDS = 0.05
 _UNDO_SECONDS = 10.0
 
@@ -34,7 +35,7 @@ class JoinedWriter:
 
     def __init__(self, producer: Producer) -> None:
         """Raises RequestError if it is none, or one that would serialise what it is given."""
-        if not isinstance(producer, ck.Producer) or isinstance(producer, ck.SerializingProducer):
+        if not isinstance(producer, ck.Producer) or _serialises(producer):
             raise RequestError(
                 f"producer is a {type(producer).__name__}: give a confluent_kafka.Producer."
             )
@@ -84,23 +85,30 @@ class JoinedWriter:
                 )
                 return
             except BufferError:
-                with kafka_errors(doing):
+                with _errors(doing):
                     self._client.poll(_FULL_SECONDS)
             except ck.KafkaException as error:
                 if error.args[0].code() == ck.KafkaError._STATE:
                     raise _without_transaction(doing) from error
                 raise translated(error.args[0], doing) from error
+            except RuntimeError as error:
+                raise _of_no_use(doing, error) from error
 
     def _await(self, report: Report, doing: str) -> None:
         # Not flush(), which waits for what the owner sends meanwhile. Another thread may take the
         # report: this one sees it after its own poll.
-        deadline = time.monotonic() + _ANSWER_SECONDS
+        deadline = time.monotonic() + LATEST_SECONDS
         while not report.answer.done():
             if time.monotonic() > deadline:
                 raise unacknowledged(doing)
-            with kafka_errors(doing):
+            with _errors(doing):
                 self._client.poll(_POLL_SECONDS)
-        report.answer.result()
+            # With delivery.report.only.error nobody hears of a success. Where nothing is on its way
+            # any more a failure has been told: librdkafka counts a message until then.
+            if len(self._client) == 0:
+                break
+        if report.answer.done():
+            report.answer.result()
 
     def _has_transactions(self, doing: str) -> bool:
         """Nothing of a producer says so. In a transaction, to begin one is refused, and no more."""
@@ -108,6 +116,9 @@ class JoinedWriter:
             self._client.begin_transaction()
         except ck.KafkaException as error:
             return bool(error.args[0].code() != ck.KafkaError._NOT_CONFIGURED)
+        except RuntimeError as error:
+            raise _of_no_use(doing, error) from error
+        self._is_transactional = True  # to be asked once only, as this begins one
         with kafka_errors(doing):
             self._client.abort_transaction(_UNDO_SECONDS)  # empty: the broker does not hear of it
         raise _without_transaction(doing)
@@ -115,13 +126,33 @@ class JoinedWriter:
     def _count(self, topic: str) -> int:
         # All topics, because to ask for one by its name may create it, with a configuration that
         # loses schedules.
-        with kafka_errors(f"Looking up topic {topic}"):
+        with _errors(f"Looking up topic {topic}"):
             found = self._client.list_topics(timeout=_LOOK_UP_SECONDS).topics
         if topic not in found or not found[topic].partitions:
-            raise KafkaError(
-                f"The schedule topic {topic} does not exist: python kms.py topics create {topic}"
-            )
+            raise KafkaError(missing_text(topic))
         return len(found[topic].partitions)
+
+
+def _serialises(producer: Producer) -> bool:
+    return isinstance(producer, ck.SerializingProducer) or any(
+        each.__module__ == "confluent_kafka.avro" for each in type(producer).__mro__
+    )
+
+
+@contextmanager
+def _errors(doing: str) -> Iterator[None]:
+    with kafka_errors(doing):
+        try:
+            yield
+        except RuntimeError as error:
+            if "closed" not in str(error):
+                raise  # of one of its owner's own callbacks
+            raise _of_no_use(doing, error) from error
+
+
+def _of_no_use(doing: str, error: RuntimeError) -> KafkaError:
+    """What confluent_kafka raises of a producer that its owner has closed."""
+    return KafkaError(f"{doing} failed: {error}; the client needs a producer that is open.")
 
 
 def _without_transaction(doing: str) -> RequestError:

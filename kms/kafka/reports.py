@@ -13,6 +13,10 @@ from kms.errors import KafkaError, RetriableKafkaError
 from kms.kafka.errors import translated
 from kms.kafka.values import TopicPartition
 
+TIMEOUT_SECONDS = 20.0  # of a message
+LATER_SECONDS = 5.0  # the report of one that timed out comes a moment after its time
+LATEST_SECONDS = TIMEOUT_SECONDS + LATER_SECONDS
+
 
 class Report(NamedTuple):
     """``on_delivery`` is what librdkafka is to call; ``answer`` then has the partition.

@@ -13,13 +13,17 @@ import confluent_kafka as ck
 from kms.errors import BrokenProducerError, KafkaError, RetriableKafkaError
 from kms.kafka.config import writer_config
 from kms.kafka.errors import kafka_errors
-from kms.kafka.reports import Report, report_on, unacknowledged
+from kms.kafka.reports import (
+    LATER_SECONDS,
+    TIMEOUT_SECONDS,
+    Report,
+    report_on,
+    unacknowledged,
+)
 from kms.kafka.values import TopicPartition
 from kms.schedule import Header
 from kms.settings import Settings
 
-_TIMEOUT_SECONDS = 20.0
-_LATER_SECONDS = 5.0  # the report of a message that timed out comes a moment after its time
 _ANY_PARTITION = -1
 _POLL_SECONDS = 0.05  # how long closing may take
 _FULL_SECONDS = 0.01
@@ -34,7 +38,7 @@ class Sender:
     an error that is fatal to the producer, all it does is raise BrokenProducerError.
     """
 
-    def __init__(self, settings: Settings, timeout_seconds: float = _TIMEOUT_SECONDS) -> None:
+    def __init__(self, settings: Settings, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self._timeout_seconds = timeout_seconds
         config = writer_config(settings) | {
             "delivery.report.only.error": False,  # the partition is in the report
@@ -60,7 +64,7 @@ class Sender:
     @property
     def longest_seconds(self) -> float:
         """When ``begin``'s answer is there at the latest."""
-        return self._timeout_seconds + _LATER_SECONDS
+        return self._timeout_seconds + LATER_SECONDS
 
     def send(
         self,
@@ -108,7 +112,11 @@ class Sender:
         """Wait for the answers that are still to come, and end."""
         with self._producing:
             self._is_closed = True
-        self._serve(self._client.flush, self.longest_seconds)
+        deadline = time.monotonic() + self.longest_seconds
+        while len(self._client) > 0 and (left := deadline - time.monotonic()) > 0:
+            self._serve(self._client.flush, left)
+            if self._broken is not None:
+                self._closing.wait(_FULL_SECONDS)  # to say so ends a flush at once, each time
         self._closing.set()
         self._reports.join()
 

@@ -232,9 +232,7 @@ def _count(value: Any) -> bytes:
 
 
 def _moment(value: Any) -> bytes:
-    """As the headers have it: digits are no time before 1970."""
-    time_ms = _time(value)
-    return b"%d" % time_ms if time_ms >= 0 else (times.iso_time(time_ms) or "").encode()
+    return times.time_text(_time(value)).encode()
 
 
 def _expires(value: Any) -> bytes:

@@ -11,14 +11,16 @@ from http import HTTPStatus
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from kms.errors import KafkaError, KmsError, RegistryAwayError, UndeliverableError
-from kms.formats import Schemas, formats_of
+from kms.formats import formats_of
 from kms.http_limits import CONNECTIONS, BodyError
 from kms.http_port import NO_CHANGES, Change, Changes, Page, Request
 from kms.kafka import Admin, Sender, TopicPartition
+from kms.registry import schemas_in_time
 from kms.repeats import Repeats, more
 from kms.schedule import Header
 from kms.settings import Settings
 from kms.times import iso_time
+from kms.topics import missing_text
 from kms.web.json_pages import complaint, exact, guarded, json_page
 from kms.web.order import ordered
 from kms.web.question import QuestionError, asked_topic
@@ -26,8 +28,9 @@ from kms.web.view import BusyError, View
 
 # Together shorter than the port keeps a connection: the answer shall still arrive. That a record
 # is given up is noticed a second late.
-_LOOK_SECONDS = 3.0
-_SEND_SECONDS = 5.0
+_REGISTRY_SECONDS = 2.0
+_LOOK_SECONDS = 2.0
+_SEND_SECONDS = 4.5
 # While Kafka is away each of them takes these seconds: there is still room for who asks for health.
 _AT_ONCE = CONNECTIONS // 2
 _ANY_PARTITION = -1
@@ -38,14 +41,16 @@ _log = logging.getLogger(__name__)
 class Writing:
     """What writes schedule records for whoever has the token; safe from any thread.
 
-    Its producer is made with the first record. ``close`` ends it, and not ``schemas``, which are
-    the service's.
+    Its producer is made with the first record. ``close`` ends it.
     """
 
-    def __init__(self, view: View, schemas: Schemas | None = None) -> None:
+    def __init__(self, view: View) -> None:
         self._view = view
         self._settings: Settings = view.settings
-        self._forms = formats_of(self._settings.formats, schemas)
+        may_write = self._settings.kms_http_token is not None
+        # Not the service's, which is more patient.
+        self._schemas = schemas_in_time(self._settings, _REGISTRY_SECONDS) if may_write else None
+        self._forms = formats_of(self._settings.formats, self._schemas)
         self._there: set[str] = set()
         self._room = threading.BoundedSemaphore(_AT_ONCE)
         self._making = threading.Lock()
@@ -67,6 +72,8 @@ class Writing:
         with self._making:
             if self._sender is not None:
                 self._sender.close()
+        if self._schemas is not None:
+            self._schemas.close()
 
     def _refused(self, request: Request) -> Page | None:
         token = self._settings.kms_http_token
@@ -179,7 +186,7 @@ class Writing:
             return
         owned = {where.topic for where in self._view.owned().values()}
         if topic not in owned and self._admin.topics([topic])[topic] is None:
-            raise KafkaError(f"The schedule topic {topic} does not exist")
+            raise KafkaError(missing_text(topic))
         self._there.add(topic)
 
     @cached_property
@@ -194,8 +201,9 @@ class Writing:
             if self._sender is None:
                 self._sender = Sender(self._settings, _SEND_SECONDS)
             sender = self._sender
-        if broken is not None:  # not with the lock: others still wait for what it says of theirs
-            broken.close()
+        if broken is not None:
+            # Others still wait for what it says of theirs; this request and its lock don't.
+            threading.Thread(target=broken.close, name="broken-producer", daemon=True).start()
         return sender
 
     def _unwritten(self, error: KmsError) -> Page:

@@ -29,7 +29,7 @@ def test_many_at_once_in_asyncio(cluster: Cluster) -> None:
                 *(schedules.at(LATER, to="o", value=str(number)) for number in range(2_000))
             )
             assert len(set(ids)) == 2_000
-            assert threading.active_count() - threads < 100  # those of to_thread
+            assert threading.active_count() - threads <= 2  # none for each
             await schedules.after(timedelta(days=1), to="o", id="mine")
             assert await schedules.get("mine") is not None
             assert await schedules.cancel(b"mine") == b"mine"

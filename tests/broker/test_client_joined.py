@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import confluent_kafka as ck
 import pytest
 
 from kms.client import ScheduleClient
 from kms.errors import (
+    KafkaError,
     KmsError,
     RequestError,
     UndeliverableError,
 )
 from kms.kafka import java_partition
+from kms.kafka.reports import LATEST_SECONDS
 from tests.broker.cluster import Cluster
 from tests.broker.test_client import LATER, config, transactional
 
@@ -129,3 +133,44 @@ class TestTheCallersProducer:
         with pytest.raises(RequestError, match=r"Call begin_transaction\(\) first"):
             schedules.at(LATER, to="o")
         producer.init_transactions(30)
+
+    def test_is_asked_once_whether_it_has_transactions(self, cluster: Cluster) -> None:
+        """To find out begins one, and aborts it."""
+
+        class Counting(ck.Producer):
+            begun = 0
+
+            def begin_transaction(self, *args: Any) -> None:
+                self.begun += 1
+                super().begin_transaction(*args)
+
+        name = {"transactional.id": f"program-{uuid.uuid4().hex[:8]}"}
+        producer = Counting(config(cluster) | name)
+        producer.init_transactions(30)
+        schedules = ScheduleClient(cluster.schedule_topic(), producer=producer)
+        for _ in range(3):
+            with pytest.raises(RequestError, match=r"Call begin_transaction\(\) first"):
+                schedules.at(LATER, to="o")
+        assert producer.begun == 1
+
+    def test_may_report_failures_only(self, cluster: Cluster) -> None:
+        topic = cluster.schedule_topic(max_message_bytes="1000")
+        producer = ck.Producer(config(cluster) | {"delivery.report.only.error": True})
+        schedules = ScheduleClient(topic, producer=producer)
+        began = time.monotonic()
+        assert schedules.at(LATER, to="o", id="mine") == "mine"
+        assert time.monotonic() - began < LATEST_SECONDS / 2
+        assert [it.key for it in cluster.read(topic)] == [b"mine"]
+        with pytest.raises(UndeliverableError, match="TOO_LARGE"):
+            schedules.at(LATER, to="o", value=b"x" * 2_000)
+
+    def test_may_be_closed_by_its_owner(self, cluster: Cluster) -> None:
+        topic = cluster.schedule_topic()
+        known, unknown = (ck.Producer(config(cluster)) for _ in range(2))
+        schedules = ScheduleClient(topic, producer=known)
+        schedules.at(LATER, to="o")
+        known.close()
+        unknown.close()
+        for each in (schedules, ScheduleClient(topic, producer=unknown)):
+            with pytest.raises(KafkaError, match="closed; the client needs a producer that is op"):
+                each.at(LATER, to="o")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -79,17 +80,22 @@ def test_one_of_each_kind(cluster: Cluster, instance: MakeInstance, tmp_path: Pa
     values = {b"offer", b"news", b"tick", b"tock", b"beat"}
     wait_for(
         "all but that of the morning",
-        lambda: {it.value for it in cluster.read(topics["greetings"])} == values or None,
+        lambda: (
+            {it.value for it in cluster.read(topics["greetings"])} - {b"morning"} == values or None
+        ),
     )
     records = cluster.read(topics["header-schedules"])
     first = {it.key: it for it in reversed(records) if it.value is not None}
-    assert {it.key for it in records if len(it.headers) > 2} >= {b"tick", b"beat"}
+    again = {it.key for it in records if "kms-occurrence" in dict(it.headers)}
+    assert again >= {b"tick", b"beat"}
     commands = Kms(cluster.bootstrap, kms.cache)
     commands.environment["HEADER_SCHEDULE_TOPICS"] = topics["header-schedules"]
     commands.environment["SCHEDULE_TOPICS"] = ""
     (morning,) = [json.loads(it) for it in commands.ok("inspect", "morning", "--json").splitlines()]
     written = datetime.fromtimestamp(first[b"morning"].timestamp_ms // 1000, UTC)
-    assert datetime.fromisoformat(morning["due"]) == _next_morning(written)
+    # It may have fired meanwhile.
+    mornings = {_next_morning(written), _next_morning(datetime.now(UTC))}
+    assert datetime.fromisoformat(morning["due"]) in mornings
     assert kms.stop() == 0
 
 
@@ -120,7 +126,7 @@ def _run(script: str, cluster: Cluster, names: Mapping[str, str], folder: Path) 
         timeout=60,
         cwd=folder,
         env={
-            "PATH": f"{ROOT}/.venv/bin:/usr/bin:/bin",
+            "PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}",
             "KAFKA_BROKERS": cluster.bootstrap,
         },
     )

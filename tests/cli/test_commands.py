@@ -130,6 +130,16 @@ class TestSchedule:
         assert (done.code, done.out) == (2, "")
         assert sentence in said(done)
 
+    def test_a_time_that_the_record_does_not_say_so_exactly(self, kms: Kms) -> None:
+        """Headers have whole seconds, and the next one is after the end."""
+        at, until = "2030-01-31T12:00:00.001Z", "2030-01-31T12:00:00.500Z"
+        done = kms(
+            *("schedule", "--to", "out", "--value", "v", "--header-schedule-topics", "s"),
+            *("--at", at, "--every", "5m", "--until", until),
+        )
+        assert (done.code, done.out) == (2, "")
+        assert "it never comes: --every and --until leave no time" in said(done)
+
     @pytest.mark.parametrize("setting", ["schedule", "json-schedule", "header-schedule"])
     def test_a_header_that_asks_for_a_kind_is_told_from_the_messages(
         self, kms: Kms, setting: str

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -14,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from kms.client import AsyncScheduleClient, ScheduleClient
-from kms.client.link import Link
+from kms.client.link import Link, or_raised
 from kms.client.requests import Requests
 from kms.client.settings import settings_of
-from kms.errors import KafkaError, KmsError, RetriableKafkaError
+from kms.errors import KafkaError, KmsError, RetriableKafkaError, UndeliverableError
 from kms.kafka import Admin, Sender, TopicInfo
 
 ROOT = Path(__file__).parents[2]
@@ -87,6 +89,47 @@ def test_a_look_up_that_failed_is_tried_again(monkeypatch: pytest.MonkeyPatch) -
     assert not link.is_checked
     assert link.check() == link.check() == info
     assert link.is_checked
+
+
+def test_a_look_up_that_no_thread_was_left_for_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    info = TopicInfo("schedules", "id", 1)
+    monkeypatch.setattr(Admin, "topics_patiently", lambda _self, names: dict.fromkeys(names, info))
+    link = Link(Requests("schedules", "avro"), settings_of(CONFIG))
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        with pytest.raises(RuntimeError):
+            link.check()
+    assert or_raised(link.looked_up().result(AT_ONCE_SECONDS)) == info
+
+
+def test_each_gets_an_error_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One for all would have the frames of all in its traceback."""
+    answer = threading.Event()
+
+    def wait(_admin: Admin, _names: list[str]) -> None:
+        answer.wait(AT_ONCE_SECONDS)
+        raise UndeliverableError("not allowed", "not-authorised")
+
+    def ask(_number: int) -> UndeliverableError:
+        with pytest.raises(UndeliverableError, match="not allowed") as caught:
+            or_raised(begun.result())
+        return caught.value
+
+    monkeypatch.setattr(Admin, "topics_patiently", wait)
+    begun = Link(Requests("schedules", "avro"), settings_of(CONFIG)).looked_up()
+    answer.set()
+    with ThreadPoolExecutor(20) as threads:
+        found = list(threads.map(ask, range(100)))
+    assert {it.reason for it in found} == {"not-authorised"}
+    assert {len(traceback.extract_tb(it.__traceback__)) for it in found} == {2}
+    (origin,) = {it.__cause__ for it in found}
+    assert origin is not None
+    assert len(traceback.extract_tb(origin.__traceback__)) == 2
 
 
 class TestClosed:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kms.client import Recurring
 from kms.client.requests import Entry, Requests
-from kms.client.values import due_ms_of, duration_ms_of
+from kms.client.values import duration_ms_of, epoch_ms_of
 from kms.errors import RequestError
 from kms.formats import FORMATS
 from kms.kafka import java_partition
@@ -92,6 +92,8 @@ def test_again_and_again(form: str) -> None:
         ("0 9 * * *", {"count": "3"}, "count is '3': give"),
         ("0 9 * * *", {"count": 3.5}, "count is 3.5: give"),
         ("0 9 * * *", {"count": True}, "count is True: give"),
+        ("0 9 * * *", {"count": 2**63}, f"count is {2**63}: give"),
+        ("0 9 * * *", {"until": -(10**15)}, "^until can't be read: '-10+' is no time"),
         ("0 9 * * *", {"missed": "some"}, "^missed can't be read: 'some' is none of all, one"),
         ("0 9 * * *", {"missed": 1}, "missed is a int: give a str"),
         ("0 9 * * *", {"first": AT, "until": 0}, "it never comes: cron and until leave no time"),
@@ -154,6 +156,28 @@ def test_expiry_and_window() -> None:
     assert requests.at(0, {"to": "o", "expires": AT}).headers == (("kms-expires", b"%d" % AT_MS),)
 
 
+def test_numbers_that_python_does_not_write() -> None:
+    requests, most = Requests("schedules", "avro"), 10**5_000
+    with pytest.raises(RequestError, match="when is a number of thousands of digits, which has"):
+        requests.at(most, {"to": "o"})
+    with pytest.raises(RequestError, match="delay is a number of thousands of digits: give sec"):
+        requests.after(most, {"to": "o"})
+    with pytest.raises(RequestError, match="count is a number of thousands of digits: give a wh"):
+        requests.every(60, {"to": "o", "count": most})
+
+
+def test_before_1970() -> None:
+    """Digits are no time there."""
+    early = datetime(1960, 1, 1, tzinfo=UTC)
+    asked = Requests("schedules", "avro").every(
+        60, {"to": "o", "first": datetime(1950, 1, 1, tzinfo=UTC), "until": early, "expires": early}
+    )
+    assert dict(asked.headers).items() >= {
+        ("kms-until", b"1960-01-01T00:00:00.000Z"),
+        ("kms-expires", b"1960-01-01T00:00:00.000Z"),
+    }
+
+
 def test_after_and_every_count_from_now() -> None:
     before_ms = now_ms()
     after = decoded(Requests("schedules", "avro").after(90, {"to": "o"}), "avro")
@@ -169,7 +193,7 @@ def test_a_cancel_is_a_null() -> None:
 class TestTimes:
     @given(st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=-3))])))
     def test_none_is_early(self, moment: datetime) -> None:
-        due_ms = due_ms_of(moment, "when")
+        due_ms = epoch_ms_of(moment, "when")
         due = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=1) * min(
             due_ms, 253_402_300_799_999
         )
@@ -177,7 +201,9 @@ class TestTimes:
 
     def test_summer_time(self) -> None:
         london = datetime(2030, 7, 1, 9, tzinfo=ZoneInfo("Europe/London"))
-        assert due_ms_of(london, "when") == due_ms_of(datetime(2030, 7, 1, 8, tzinfo=UTC), "when")
+        assert epoch_ms_of(london, "when") == epoch_ms_of(
+            datetime(2030, 7, 1, 8, tzinfo=UTC), "when"
+        )
 
     @pytest.mark.parametrize(
         ("when", "sentence"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import confluent_kafka as ck
@@ -30,7 +31,15 @@ def test_what_a_client_can_not_be_made_of() -> None:
         ScheduleClient("schedules", {**CONFIG, "security.protocol": "secret"})
 
 
-@pytest.mark.parametrize("producer", ["no producer", ck.SerializingProducer(CONFIG)])
+class AvroProducer(ck.Producer):
+    """As that of confluent_kafka.avro, which is old and warns of that."""
+
+    __module__ = "confluent_kafka.avro"
+
+
+@pytest.mark.parametrize(
+    "producer", ["no producer", ck.SerializingProducer(CONFIG), AvroProducer(CONFIG)]
+)
 def test_what_is_no_producer(producer: Any) -> None:
     with pytest.raises(RequestError, match=r"producer is a \w+: give a confluent_kafka.Producer"):
         ScheduleClient("schedules", CONFIG, producer=producer)
@@ -103,6 +112,42 @@ class TestTheFormat:
             "TOPICS, and 'avro' is asked for: leave format out",
         ):
             ScheduleClient("json-schedules", format="avro")
+
+    @pytest.mark.usefixtures("unrelated")
+    def test_is_all_that_is_read_beside_a_producer_of_the_caller_s(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What else is there is for others, and may be wrong for them."""
+        producer = ck.Producer(CONFIG)
+        for topic, form, found in (
+            ("json-schedules", None, Json),
+            ("json-schedules", "headers", Headers),
+            ("file-schedules", None, Headers),
+        ):
+            client = ScheduleClient(topic, format=form, producer=producer)  # type: ignore[arg-type]
+            assert isinstance(inner(client._requests), found)
+        for format_ in (None, "registry"):
+            with pytest.raises(SettingsError, match="KMS_SCHEMA_REGISTRY_URL must say which"):
+                ScheduleClient("registry-schedules", format=format_, producer=producer)
+        monkeypatch.setenv("KMS_SCHEMA_REGISTRY_URL", "http://localhost:1")
+        for format_ in (None, "registry"):
+            with ScheduleClient("registry-schedules", format=format_, producer=producer) as client:  # type: ignore[arg-type]
+                assert isinstance(inner(client._requests), Registry)
+        with pytest.raises(SettingsError, match="KAFKA_ACKS"):
+            ScheduleClient("json-schedules")
+
+    @pytest.fixture
+    def unrelated(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        file = tmp_path / "kms.toml"
+        file.write_text(
+            'header_schedule_topics = ["header-schedules", "file-schedules"]\n'
+            'kms_http_token_file = "/missing"\nnonsense = 1\n[kafka]\nacks = "all"\n'
+        )
+        monkeypatch.delenv("HEADER_SCHEDULE_TOPICS")
+        monkeypatch.setenv("KMS_CONFIG", str(file))
+        monkeypatch.setenv("KAFKA_ACKS", "all")
+        monkeypatch.setenv("PROMETHEUS_SCRAPING_ENDPOINT_PORT", "http")
+        monkeypatch.setenv("KMS_HTTP_TOKEN_FILE", "/missing")
 
     def test_of_a_registry_needs_the_registry(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(SettingsError, match="KMS_SCHEMA_REGISTRY_URL must say which"):

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import ctypes
 import json
+import socket
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
+import confluent_kafka as ck
 import pytest
 from pydantic import SecretStr
 
@@ -73,7 +76,40 @@ def test_everybody_has_an_answer(
     assert ("Writing to" if owned else "Looking up") in said
 
 
-def test_a_producer_that_is_over_is_made_anew(tmp_path: Path) -> None:
+def test_a_registry_that_is_silent_is_not_awaited_for_long(tmp_path: Path) -> None:
+    """At each of its two addresses."""
+    with ExitStack() as exits:
+        silent = [exits.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
+        urls = ",".join(f"http://127.0.0.1:{it.getsockname()[1]}" for it in silent)
+        site = exits.enter_context(
+            served(
+                tmp_path,
+                kms_http_token=SecretStr(TOKEN),
+                registry_schedule_topics=("registered",),
+                kms_schema_registry_url=urls,
+            )
+        )
+        exits.enter_context(closing(site.writing))
+        started = time.monotonic()
+        body = json.dumps({**json.loads(BODY), "topic": "registered"}).encode()
+        answer = site.get("/schedules", "POST", data=body, headers=ALLOWED)
+        assert time.monotonic() - started < REQUEST_SECONDS / 2
+        assert answer.status == 503
+        assert answer.json["error"].startswith("the schema registry")
+
+
+def test_a_producer_that_is_over_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nobody waits for the end of the old one."""
+    may_close = threading.Event()
+    close = Sender.close
+
+    def slow(sender: Sender) -> None:
+        assert may_close.wait(60)
+        close(sender)
+
+    monkeypatch.setattr(Sender, "close", slow)
     properties = KafkaProperties({"test.mock.num.brokers": "1"})  # librdkafka's own, in memory
     with (
         served(tmp_path, kms_http_token=SecretStr(TOKEN), kafka=properties) as site,
@@ -84,6 +120,7 @@ def test_a_producer_that_is_over_is_made_anew(tmp_path: Path) -> None:
         assert site.writing._sender is not None
         end(site.writing._sender)
         wait_for("another producer", lambda: post(site).status == 201)
+        may_close.set()
 
 
 def test_what_was_on_its_way_is_answered_when_the_producer_is_over() -> None:
@@ -94,6 +131,32 @@ def test_what_was_on_its_way_is_answered_when_the_producer_is_over() -> None:
         begun.result(10)
     wait_for("it to be known", lambda: sender.is_broken)
     sender.close()
+
+
+def test_closing_waits_though_the_producer_is_over() -> None:
+    """Which it may learn while it does: a flush ends with that, and the reports come later."""
+    sender = Sender(Settings(kafka_brokers=NOBODY), 60.0)
+    client = Ending()
+    sender._client = client  # type: ignore[assignment]
+    sender.close()
+    assert client.left == 0
+
+
+class Ending:
+    """A client that tells of an error that is fatal to it, and then of what was on its way."""
+
+    left = 2
+
+    def __len__(self) -> int:
+        return self.left
+
+    def poll(self, _seconds: float) -> None:
+        pass
+
+    def flush(self, _seconds: float) -> None:
+        self.left -= 1
+        if self.left > 0:
+            raise ck.KafkaException(ck.KafkaError(ck.KafkaError._FATAL))
 
 
 def end(sender: Sender) -> None:
