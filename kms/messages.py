@@ -116,9 +116,11 @@ def produce_message(writer: Writer, job: Job) -> bool:
     if job.letter is not None:
         key = None if is_stand_in(due.id, due.offset) else due.id
         writer.produce(job.letter.topic, key, due.value, job.letter.headers, tag=job)
-    elif job.is_sent:
-        writer.produce(schedule.topic, schedule.key, schedule.value, schedule.headers, tag=job)
-    return job.letter is not None or job.is_sent
+        return True
+    if not job.is_sent:
+        return False
+    writer.produce(schedule.topic, schedule.key, schedule.value, schedule.headers, tag=job)
+    return True
 
 
 def produce_history(writer: Writer, assignment: Assignment, job: Job, topic: str | None) -> bool:

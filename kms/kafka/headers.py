@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 import confluent_kafka as ck
 
@@ -16,7 +15,7 @@ def headers_of(message: ck.Message) -> Sequence[Header]:
     confluent_kafka gives none of them where the name of one is no UTF-8, which Kafka allows.
     """
     try:
-        return cast(Sequence[Header], message.headers() or ())
+        return message.headers() or ()  # type: ignore[return-value]
     except SystemError as error:
         # So it raises in C what went wrong before: "returned a result with an exception set".
         if not isinstance(error.__cause__, UnicodeDecodeError):
