@@ -125,3 +125,16 @@ def test_what_comes_too_late_takes_nothing_of_the_limit() -> None:
     assert gate.judge(late, "target") is Verdict.FIRE  # nor does it wait for who does
     gate.pauses.replace({"target": Pause(1)})
     assert gate.judge(late, "target") is Verdict.HOLD
+
+
+def test_what_ends_to_be_skipped_is_never_found_open() -> None:
+    class Ending(Pauses):
+        """Resumed, and what fell due is to be skipped, just when it is asked."""
+
+        def since_ms(self) -> dict[str, int]:
+            self.replace({"target": Pause(1).resumed(9, skip=True)})
+            return super().since_ms()
+
+    pauses = Ending()
+    pauses.replace({"target": Pause(1)})
+    assert not Gate(pauses).is_open()

@@ -49,6 +49,16 @@ def test_most_ask_for_nothing() -> None:
     assert recurs(headers(cron="* * * * *"))
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [[("kms-cron", b"0 0 " + b"31," * 500 + b"31 2 *")], [("kms-every", b"1h")] * 51],
+    ids=["one of 1.5 KB", "51 of them"],
+)
+def test_what_would_take_long_to_be_read_is_refused(asked: list[Header]) -> None:
+    with pytest.raises(BadHeaderError, match="longer than 1000 bytes, or one of too many"):
+        kind_of(asked)
+
+
 class TestExpiry:
     @pytest.mark.parametrize(
         "expires", ["5m", "PT5M", "1800000300000", "2027-01-15T08:05:00Z", "2027-01-15T08:05"]
