@@ -56,14 +56,17 @@ class TopicReader:
 
     def __init__(self, settings: Settings, listener: AssignmentListener) -> None:
         self._listener = listener
+        config = reader_config(settings)
         with kafka_errors("Creating the consumer"):
-            self._client = ck.Consumer(reader_config(settings))
+            self._client = ck.Consumer(config)
+        self._outages = config["error_cb"]
         self._said: set[str] = set()
         self._paused: set[TopicPartition] = set()
         self._topics: tuple[str, ...] = ()
         # A static member has no member id while it waits for the others to join.
         patience_ms = rebalance_timeout_ms(settings) + 2 * settings.kms_session_timeout_ms
         self._patience_seconds = patience_ms / 1000
+        self._session_seconds = settings.kms_session_timeout_ms / 1000
         self._member_at = time.monotonic()
         self.group_metadata: Any = None
 
@@ -124,14 +127,17 @@ class TopicReader:
         if before and before == self._client.memberid():
             self.group_metadata = metadata
             self._member_at = time.monotonic()
-        elif time.monotonic() - self._member_at > self._patience_seconds:
+            return
+        out_seconds = time.monotonic() - self._member_at
+        if out_seconds > self._patience_seconds:
             # Seen after an outage: the assignment was lost and the client never joined again.
-            _log.warning(
-                "Out of the consumer group for %.0f s; joining anew.", self._patience_seconds
-            )
+            _log.warning("Out of the consumer group for %.0f s; joining anew.", out_seconds)
             self._member_at = time.monotonic()
             self._client.unsubscribe()
             self.subscribe(self._topics)
+        elif out_seconds > self._session_seconds:
+            # Of brokers that close each connection, as behind a proxy, librdkafka may say nothing.
+            self._outages.say(f"Kafka: out of the consumer group for {out_seconds:.0f} s")
 
     def _sorted(self, messages: list[ck.Message]) -> Polled:
         records: dict[TopicPartition, list[Record]] = {}
