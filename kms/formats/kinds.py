@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kms.errors import FormatError
 from kms.formats.format import Body, Format
+from kms.kind_texts import name_of
 from kms.kinds import ASKED, CONTROL, kind_of
 from kms.occurrences import due_of, occurrence_ms
 from kms.schedule import Schedule, Written
@@ -34,7 +35,7 @@ class Kinds:
         for name, _ in schedule.headers:
             if name in CONTROL:
                 # Most formats would send it, and none would do what it asks for.
-                instead = f"; ask for {name.removeprefix('kms-')} itself" if name in ASKED else ""
+                instead = f"; ask for {name_of(name)} itself" if name in ASKED else ""
                 raise FormatError(
                     f"no message can have the header {name}, which is the schedule record's own"
                     f"{instead}"
