@@ -16,6 +16,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.broker.cluster import DEADLINE_SECONDS, Cluster, wait_for
 
 ROOT = Path(__file__).parents[2]
+# What names the schedule topics of each format.
+VARIABLES = {
+    "avro": "SCHEDULE_TOPICS",
+    "json": "JSON_SCHEDULE_TOPICS",
+    "headers": "HEADER_SCHEDULE_TOPICS",
+    "registry": "REGISTRY_SCHEDULE_TOPICS",
+}
 
 
 class Instance:

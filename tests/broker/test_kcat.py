@@ -20,17 +20,17 @@ from kms.formats import schema_json
 from tests.broker.cluster import Cluster, wait_for
 from tests.broker.commands import Kms
 from tests.broker.conftest import registry
-from tests.broker.instance import ROOT, Instance
+from tests.broker.instance import ROOT, VARIABLES, Instance
 from tests.broker.registry import Writers
 
 __all__ = ["registry"]
 
 MakeInstance = Callable[..., Instance]
-FORMATS = {
-    "schedules": "SCHEDULE_TOPICS",
-    "json-schedules": "JSON_SCHEDULE_TOPICS",
-    "header-schedules": "HEADER_SCHEDULE_TOPICS",
-    "registry-schedules": "REGISTRY_SCHEDULE_TOPICS",
+FORMATS = {  # by the README's names
+    "schedules": VARIABLES["avro"],
+    "json-schedules": VARIABLES["json"],
+    "header-schedules": VARIABLES["headers"],
+    "registry-schedules": VARIABLES["registry"],
 }
 pytestmark = pytest.mark.skipif(shutil.which("kcat") is None, reason="there is no kcat here")
 

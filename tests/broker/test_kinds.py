@@ -17,15 +17,9 @@ from kms.registry import schemas_of
 from kms.schedule import Schedule, fired_of
 from kms.settings import Settings
 from tests.broker.cluster import Arrived, Cluster, now_ms, wait_for
-from tests.broker.instance import Instance
+from tests.broker.instance import VARIABLES, Instance
 
 MakeInstance = Callable[..., Instance]
-SETTINGS = {
-    "avro": "SCHEDULE_TOPICS",
-    "json": "JSON_SCHEDULE_TOPICS",
-    "headers": "HEADER_SCHEDULE_TOPICS",
-    "registry": "REGISTRY_SCHEDULE_TOPICS",
-}
 SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000
 
 
@@ -44,7 +38,7 @@ class Scene:
         self.cluster = cluster
         self.topic, self.target = cluster.schedule_topic(), cluster.topic()
         self._form = FORMATS[form](self.topic, schemas)
-        variables = {"SCHEDULE_TOPICS": "", SETTINGS[form]: self.topic, **settings}
+        variables = {"SCHEDULE_TOPICS": "", VARIABLES[form]: self.topic, **settings}
         self.kms = instance([self.topic], **variables)
 
     def put(self, schedule_id: str, due_ms: int, **asked: str) -> None:

@@ -22,7 +22,7 @@ from kms.control import write_pauses
 from kms.pauses import NOT_PAUSED
 from kms.settings import Settings
 from tests.broker.cluster import Cluster, now_ms
-from tests.broker.instance import ROOT, Instance
+from tests.broker.instance import ROOT, VARIABLES, Instance
 from tests.broker.permissions import OPEN, forbidden
 from tests.faults.lanes import Registry, lanes
 from tests.faults.proxy import Proxy
@@ -40,12 +40,6 @@ LONGEST_OUTAGE_SECONDS = 5.0  # of the registry, whose start takes as long
 SETTLE_SECONDS = 180.0
 FENCED, KAFKA, ENDED = 6, 5, 0
 IN_DOUBT = "Who begins anew finds out"  # of a commit that nobody can know of
-
-VARIABLES = {
-    "json": "JSON_SCHEDULE_TOPICS",
-    "headers": "HEADER_SCHEDULE_TOPICS",
-    "registry": "REGISTRY_SCHEDULE_TOPICS",
-}
 
 KINDS = {
     "kill": 6,
